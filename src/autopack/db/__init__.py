@@ -1,0 +1,1 @@
+"""The database: one engine per process, one schema made by Alembic, repositories that return domain values."""

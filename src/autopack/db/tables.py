@@ -1,0 +1,383 @@
+"""The tables, as this version of the code reads and writes them. `alembic/versions` makes them; nothing else does."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+REVISION = "0001"
+"""The Alembic revision that this code works on. A test keeps it equal to the newest one in `alembic/versions`."""
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in a column of type INTEGER
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in and out; SQLite keeps it as text without a zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+        int: Number,
+        str: Text,
+        float: Float,
+        bool: Boolean,
+    }
+
+
+class DatabaseIdentityRow(Base):
+    """One row: which database this is. `nonce` is written by one side and read back by the other to prove sameness."""
+
+    __tablename__ = "database_identity"
+    __table_args__ = (CheckConstraint("singleton = 1", name="one_row"),)
+    singleton: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    database_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime]
+    epoch: Mapped[int]
+    nonce: Mapped[str | None]
+
+
+class RunRow(Base):
+    __tablename__ = "runs"
+    __table_args__ = (
+        CheckConstraint("tokens_used >= 0 AND tokens_reserved >= 0", name="tokens"),
+        CheckConstraint(
+            "state IN ('QUEUED','RUNNING','PAUSED','DONE_SUCCESS','DONE_FAILED_BUDGET_EXHAUSTED',"
+            "'DONE_FAILED_POLICY_VIOLATION','DONE_FAILED_REQUIRES_HUMAN_REVIEW','DONE_FAILED_ENVIRONMENT','CANCELLED')",
+            name="state",
+        ),
+    )
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    goal: Mapped[str]
+    state: Mapped[str] = mapped_column(String(40))
+    state_cause: Mapped[str | None] = mapped_column(String(40))
+    state_reason: Mapped[str | None]
+    plan_hash: Mapped[str] = mapped_column(String(64))
+    safety_profile: Mapped[str] = mapped_column(String(40))
+    token_cap: Mapped[int | None]
+    cost_cap_usd: Mapped[float | None]
+    max_duration_minutes: Mapped[int | None]
+    max_phases: Mapped[int | None]
+    phases_started: Mapped[int] = mapped_column(server_default="0")
+    tokens_used: Mapped[int] = mapped_column(server_default="0")
+    tokens_reserved: Mapped[int] = mapped_column(server_default="0")
+    cost_usd: Mapped[float] = mapped_column(server_default="0")
+    cost_reserved_usd: Mapped[float] = mapped_column(server_default="0")
+    calls_of_unknown_usage: Mapped[int] = mapped_column(server_default="0")
+    base_commit: Mapped[str | None] = mapped_column(String(64))
+    head_commit: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+
+
+class TierRow(Base):
+    __tablename__ = "tiers"
+    __table_args__ = (UniqueConstraint("run_id", "tier_index"),)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    tier_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    tier_index: Mapped[int]
+    name: Mapped[str]
+
+
+class PhaseRow(Base):
+    __tablename__ = "phases"
+    __table_args__ = (
+        UniqueConstraint("run_id", "phase_id"),
+        ForeignKeyConstraint(["run_id", "tier_id"], ["tiers.run_id", "tiers.tier_id"]),
+        CheckConstraint("attempts >= 0 AND max_attempts >= 1", name="attempts"),
+        CheckConstraint(
+            "state IN ('QUEUED','EXECUTING','GATE','COMPLETE','FAILED','SKIPPED','CANCELLED')", name="state"
+        ),
+        # The claim walks this one: tier by tier, the queued phases in the order in which they are due.
+        Index("ix_phases_due", "run_id", "tier_index", "state", "priority_rank", "phase_index"),
+        Index("ix_phases_run_id_state", "run_id", "state"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    run_id: Mapped[str] = mapped_column(String(200))
+    phase_id: Mapped[str] = mapped_column(String(200))
+    tier_id: Mapped[str] = mapped_column(String(200))
+    tier_index: Mapped[int]
+    phase_index: Mapped[int]
+    name: Mapped[str]
+    goal: Mapped[str]
+    task_category: Mapped[str] = mapped_column(String(80))
+    complexity: Mapped[str] = mapped_column(String(20))
+    state: Mapped[str] = mapped_column(String(20))
+    priority: Mapped[int]
+    priority_rank: Mapped[int]
+    """Minus the priority: an index in one direction serves the order on every database."""
+    scope: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    max_attempts: Mapped[int]
+    not_before: Mapped[datetime | None]
+    failure_kind: Mapped[str | None] = mapped_column(String(40))
+    failure_reason: Mapped[str | None]
+    result_commit: Mapped[str | None] = mapped_column(String(64))
+    tokens_used: Mapped[int] = mapped_column(server_default="0")
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+
+
+def _phase_key() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["run_id", "phase_id"], ["phases.run_id", "phases.phase_id"])
+
+
+class PhaseDependencyRow(Base):
+    __tablename__ = "phase_dependencies"
+    __table_args__ = (
+        _phase_key(),
+        ForeignKeyConstraint(["run_id", "depends_on"], ["phases.run_id", "phases.phase_id"]),
+    )
+    run_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    phase_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    depends_on: Mapped[str] = mapped_column(String(200), primary_key=True)
+
+
+class AttemptRow(Base):
+    __tablename__ = "attempts"
+    __table_args__ = (
+        _phase_key(),
+        UniqueConstraint("run_id", "phase_id", "number"),
+        UniqueConstraint("lease_token"),
+        Index("ix_attempts_open", "run_id", "outcome", "lease_expires_at"),
+    )
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(200))
+    phase_id: Mapped[str] = mapped_column(String(200))
+    number: Mapped[int]
+    worker: Mapped[str] = mapped_column(String(400))
+    lease_token: Mapped[str] = mapped_column(String(64))
+    lease_expires_at: Mapped[datetime]
+    outcome: Mapped[str | None] = mapped_column(String(20))
+    failure_kind: Mapped[str | None] = mapped_column(String(40))
+    failure_signature: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None]
+    base_commit: Mapped[str | None] = mapped_column(String(64))
+    result_commit: Mapped[str | None] = mapped_column(String(64))
+    check_report: Mapped[dict[str, Any] | None]
+    review: Mapped[dict[str, Any] | None]
+    verdict: Mapped[dict[str, Any] | None]
+    timings: Mapped[dict[str, Any] | None]
+    claimed_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class LlmUsageEventRow(Base):
+    """One row per model request, from before it is sent. Unknown is NULL, never 0."""
+
+    __tablename__ = "llm_usage_events"
+    __table_args__ = (
+        _phase_key(),
+        UniqueConstraint("call_id"),
+        CheckConstraint("status IN ('reserved','answered','failed','abandoned')", name="status"),
+        CheckConstraint("input_tokens >= 0 AND output_tokens >= 0", name="tokens"),
+        CheckConstraint(
+            "cache_read_input_tokens + cache_write_input_tokens <= input_tokens", name="input_parts"
+        ),
+        CheckConstraint("reasoning_output_tokens <= output_tokens", name="output_parts"),
+        CheckConstraint("cost_usd >= 0", name="cost"),
+        Index("ix_llm_usage_events_run_id", "run_id", "phase_id", "role", "status"),
+        Index("ix_llm_usage_events_attempt_id", "attempt_id"),
+        Index("ix_llm_usage_events_created_at", "created_at"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    call_id: Mapped[str] = mapped_column(String(32))
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"))
+    run_id: Mapped[str] = mapped_column(String(200))
+    phase_id: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(20))
+    ask: Mapped[int]
+    status: Mapped[str] = mapped_column(String(20))
+    provider: Mapped[str] = mapped_column(String(80))
+    model: Mapped[str] = mapped_column(String(200))
+    provider_mode: Mapped[str] = mapped_column(String(20))
+    request_key: Mapped[str] = mapped_column(String(64))
+    request_max_tokens: Mapped[int]
+    reserved_tokens: Mapped[int]
+    reserved_cost_usd: Mapped[float | None]
+    input_tokens: Mapped[int | None]
+    output_tokens: Mapped[int | None]
+    cache_read_input_tokens: Mapped[int | None]
+    cache_write_input_tokens: Mapped[int | None]
+    reasoning_output_tokens: Mapped[int | None]
+    finish_reason: Mapped[str | None] = mapped_column(String(40))
+    is_truncated: Mapped[bool | None]
+    is_complete: Mapped[bool | None]
+    cost_usd: Mapped[float | None]
+    cost_source: Mapped[str | None] = mapped_column(String(40))
+    price_table_version: Mapped[str | None] = mapped_column(String(40))
+    usage_source: Mapped[str | None] = mapped_column(String(20))
+    error: Mapped[str | None]
+    response_id: Mapped[str | None] = mapped_column(String(200))
+    retries: Mapped[int] = mapped_column(server_default="0")
+    duration_seconds: Mapped[float | None]
+    first_token_seconds: Mapped[float | None]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+class LlmResponseRow(Base):
+    """The journal: answers that reached us. `attempt_id` is the try that uses the answer now."""
+
+    __tablename__ = "llm_responses"
+    __table_args__ = (
+        _phase_key(),
+        Index("ix_llm_responses_request", "run_id", "phase_id", "role", "request_key"),
+        Index("ix_llm_responses_attempt_id", "attempt_id"),
+    )
+    call_id: Mapped[str] = mapped_column(ForeignKey("llm_usage_events.call_id"), primary_key=True)
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"))
+    run_id: Mapped[str] = mapped_column(String(200))
+    phase_id: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(20))
+    request_key: Mapped[str] = mapped_column(String(64))
+    request_max_tokens: Mapped[int]
+    completion: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class TokenEstimationEventRow(Base):
+    """One row per builder call: the estimate made before, the maximum sent, and what came of it."""
+
+    __tablename__ = "token_estimation_v2_events"
+    __table_args__ = (
+        _phase_key(),
+        UniqueConstraint("call_id"),
+        Index("ix_token_estimation_v2_events_run_id", "run_id", "phase_id"),
+    )
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    call_id: Mapped[str] = mapped_column(ForeignKey("llm_usage_events.call_id"))
+    run_id: Mapped[str] = mapped_column(String(200))
+    phase_id: Mapped[str] = mapped_column(String(200))
+    timestamp: Mapped[datetime]
+    category: Mapped[str] = mapped_column(String(80))
+    complexity: Mapped[str] = mapped_column(String(20))
+    deliverable_count: Mapped[int]
+    deliverables_json: Mapped[list[str]] = mapped_column(JSON)
+    features_json: Mapped[dict[str, Any]]
+    estimator_version: Mapped[str] = mapped_column(String(80))
+    predicted_output_tokens: Mapped[int]
+    selected_budget: Mapped[int]
+    actual_output_tokens: Mapped[int | None]
+    success: Mapped[bool | None]
+    """Whether this answer became the phase's work; NULL until the attempt has ended."""
+    truncated: Mapped[bool]
+    stop_reason: Mapped[str | None] = mapped_column(String(40))
+    model: Mapped[str] = mapped_column(String(200))
+    provider_mode: Mapped[str] = mapped_column(String(20))
+
+
+class TokenBudgetEscalationRow(Base):
+    __tablename__ = "token_budget_escalation_events"
+    __table_args__ = (_phase_key(), Index("ix_token_budget_escalation_events_run_id", "run_id", "phase_id"))
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    call_id: Mapped[str] = mapped_column(ForeignKey("llm_usage_events.call_id"))
+    run_id: Mapped[str] = mapped_column(String(200))
+    phase_id: Mapped[str] = mapped_column(String(200))
+    timestamp: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(String(40))
+    from_budget: Mapped[int]
+    to_budget: Mapped[int]
+    model: Mapped[str] = mapped_column(String(200))
+
+
+class EstimatorVersionRow(Base):
+    __tablename__ = "estimator_versions"
+    version: Mapped[str] = mapped_column(String(80), primary_key=True)
+    parent: Mapped[str | None] = mapped_column(ForeignKey("estimator_versions.version"))
+    coefficients: Mapped[dict[str, Any]]
+    data_hash: Mapped[str | None] = mapped_column(String(64))
+    metrics: Mapped[dict[str, Any] | None]
+    is_active: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
+class ApprovalRequestRow(Base):
+    __tablename__ = "approval_requests"
+    __table_args__ = (
+        _phase_key(),
+        CheckConstraint("status IN ('pending','approved','rejected','expired','void','used')", name="status"),
+        Index("ix_approval_requests_run_id", "run_id", "phase_id", "status"),
+    )
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(200))
+    phase_id: Mapped[str] = mapped_column(String(200))
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"))
+    status: Mapped[str] = mapped_column(String(20))
+    reasons: Mapped[list[str]] = mapped_column(JSON)
+    plan: Mapped[dict[str, Any]]
+    diff: Mapped[str]
+    diff_hash: Mapped[str] = mapped_column(String(64))
+    base_commit: Mapped[str] = mapped_column(String(64))
+    policy_hash: Mapped[str | None] = mapped_column(String(64))
+    requested_at: Mapped[datetime]
+    timeout_at: Mapped[datetime | None]
+    responded_at: Mapped[datetime | None]
+    response_method: Mapped[str | None] = mapped_column(String(40))
+    responded_by: Mapped[str | None] = mapped_column(String(200))
+    response_reason: Mapped[str | None]
+
+
+class EventRow(Base):
+    """Append-only: what happened, in order. The audit trail, and the live feed."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_run_id", "run_id", "id"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"))
+    phase_id: Mapped[str | None] = mapped_column(String(200))
+    attempt_id: Mapped[str | None] = mapped_column(String(32))
+    kind: Mapped[str] = mapped_column(String(40))
+    actor: Mapped[str] = mapped_column(String(400))
+    detail: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+TABLE_NAMES = frozenset(Base.metadata.tables)

@@ -1,0 +1,247 @@
+"""What a run, a phase and an attempt are, as values. The API sends these very classes."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+JsonObject = dict[str, Any]  # free-form by nature: reports, reviews, verdicts
+
+
+class RunState(StrEnum):
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    DONE_SUCCESS = "DONE_SUCCESS"
+    DONE_FAILED_BUDGET_EXHAUSTED = "DONE_FAILED_BUDGET_EXHAUSTED"
+    DONE_FAILED_POLICY_VIOLATION = "DONE_FAILED_POLICY_VIOLATION"
+    DONE_FAILED_REQUIRES_HUMAN_REVIEW = "DONE_FAILED_REQUIRES_HUMAN_REVIEW"
+    DONE_FAILED_ENVIRONMENT = "DONE_FAILED_ENVIRONMENT"
+    CANCELLED = "CANCELLED"
+
+
+class StateCause(StrEnum):
+    """Who or what put a run into its state, where that is not plain from its phases."""
+
+    PERSON = "person"
+    TOKEN_CAP = "token_cap"
+    COST_CAP = "cost_cap"
+    DURATION = "duration"
+    MAX_PHASES = "max_phases"
+
+
+CAP_CAUSES = frozenset(StateCause) - {StateCause.PERSON}
+
+
+class PhaseState(StrEnum):
+    QUEUED = "QUEUED"
+    EXECUTING = "EXECUTING"
+    GATE = "GATE"
+    COMPLETE = "COMPLETE"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    CANCELLED = "CANCELLED"
+
+
+CLOSED_STATES = (PhaseState.COMPLETE, PhaseState.SKIPPED)
+"""A phase in one of these no longer holds back a later tier or a phase that depends on it."""
+OPEN_STATES = tuple(state for state in PhaseState if state not in CLOSED_STATES)
+
+
+class AttemptOutcome(StrEnum):
+    """How one try ended. The last three spend no attempt."""
+
+    COMPLETE = "COMPLETE"
+    NO_OP = "NO_OP"
+    NEEDS_APPROVAL = "NEEDS_APPROVAL"
+    FAILED = "FAILED"
+    LOST = "LOST"
+    INTERRUPTED = "INTERRUPTED"
+    DEFERRED = "DEFERRED"
+    CANCELLED = "CANCELLED"
+
+
+class FailureKind(StrEnum):
+    """A closed set: why an attempt did not complete."""
+
+    TRUNCATED = "truncated"
+    MALFORMED_ANSWER = "malformed_answer"
+    EMPTY_FILES = "empty_files"
+    OUT_OF_SCOPE = "out_of_scope"
+    MISSING_DELIVERABLES = "missing_deliverables"
+    POLICY_VIOLATION = "policy_violation"
+    CHECKS_FAILED = "checks_failed"
+    CHECKS_TIMED_OUT = "checks_timed_out"
+    AUDIT_REJECTED = "audit_rejected"
+    BASE_MOVED = "base_moved"
+    MODEL_ERROR = "model_error"
+    PROVIDER_LIMIT = "provider_limit"
+    BUDGET = "budget"
+    WORKER_LOST = "worker_lost"
+    INTERRUPTED = "interrupted"
+    APPROVAL_REJECTED = "approval_rejected"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What a phase may touch. A path that ends in "/" is a directory prefix, any other is exact."""
+
+    paths: tuple[str, ...] = ()
+    read_only_context: tuple[str, ...] = ()
+    deliverables: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    run_id: str
+    goal: str
+    state: RunState
+    state_cause: StateCause | None = None
+    state_reason: str | None = None
+    plan_hash: str
+    safety_profile: str = "standard"
+    token_cap: int | None = None
+    cost_cap_usd: float | None = None
+    max_duration_minutes: int | None = None
+    max_phases: int | None = None
+    tokens_used: int = 0
+    tokens_reserved: int = 0
+    cost_usd: float = 0.0
+    calls_of_unknown_usage: int = 0
+    base_commit: str | None = None
+    head_commit: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    phase_counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """`attempts` counts the tries that were spent; a try that was given back is not among them."""
+
+    run_id: str
+    phase_id: str
+    tier_id: str
+    tier_index: int
+    phase_index: int
+    name: str
+    goal: str
+    task_category: str
+    complexity: str
+    state: PhaseState
+    priority: int = 0
+    scope: Scope = Scope()
+    depends_on: tuple[str, ...] = ()
+    attempts: int = 0
+    max_attempts: int = 3
+    not_before: datetime | None = None
+    failure_kind: FailureKind | None = None
+    failure_reason: str | None = None
+    result_commit: str | None = None
+    tokens_used: int = 0
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    attempt_id: str
+    run_id: str
+    phase_id: str
+    number: int
+    worker: str
+    outcome: AttemptOutcome | None = None
+    failure_kind: FailureKind | None = None
+    failure_signature: str | None = None
+    reason: str | None = None
+    base_commit: str | None = None
+    result_commit: str | None = None
+    check_report: JsonObject | None = None
+    review: JsonObject | None = None
+    verdict: JsonObject | None = None
+    timings: JsonObject | None = None
+    claimed_at: datetime
+    lease_expires_at: datetime
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a worker reports at the end of an attempt. `retryable` false fails the phase at once."""
+
+    outcome: AttemptOutcome
+    failure_kind: FailureKind | None = None
+    reason: str | None = None
+    retryable: bool = True
+    retry_after_seconds: float | None = None
+    base_commit: str | None = None
+    result_commit: str | None = None
+    check_report: JsonObject | None = None
+    review: JsonObject | None = None
+    verdict: JsonObject | None = None
+    timings: JsonObject | None = None
+    approval: JsonObject | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome in (AttemptOutcome.COMPLETE, AttemptOutcome.NO_OP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviousAttempt:
+    """What the next builder prompt may learn from a try that failed."""
+
+    number: int
+    failure_kind: FailureKind | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovedPlan:
+    approval_id: str
+    diff_hash: str
+    base_commit: str
+    plan: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A phase that this worker now owns, until `lease_expires_at` unless renewed."""
+
+    attempt_id: str
+    lease_token: str
+    lease_expires_at: datetime
+    number: int
+    run: Run
+    phase: Phase
+    previous: tuple[PreviousAttempt, ...] = ()
+    dead_attempts: tuple[str, ...] = ()
+    """Ids of this phase's tries whose worker died: a commit of theirs counts as this try's own."""
+    approved: ApprovedPlan | None = None
+
+
+class IdleReason(StrEnum):
+    """Why there was nothing to claim."""
+
+    DONE = "done"
+    EXECUTING = "executing"
+    NOT_BEFORE = "not_before"
+    APPROVAL = "approval"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    BUDGET = "budget"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idle:
+    """Nothing is due: why, in words, and when it is worth asking again."""
+
+    reason: IdleReason
+    detail: str
+    until: datetime | None = None

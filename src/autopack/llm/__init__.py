@@ -1,0 +1,1 @@
+"""Models: one gateway over the providers' SDKs, replay below it, recording and prices beside it."""

@@ -1,0 +1,107 @@
+"""What a person configures: `AUTOPACK_*` in the environment, and the one rule for the database's URL.
+
+Seen only by `main`, `cli` and `bootstrap`; everything else receives plain values.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from autopack.errors import DatabaseRefused, UsageError
+
+PROJECT_MARKS = ("autopack.toml", "pyproject.toml", ".git")
+DEFAULT_DATABASE = "autopack.db"
+
+
+class Settings(BaseSettings):
+    """`AUTOPACK_*` of the environment. Provider keys keep the names that their providers gave them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AUTOPACK_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    api_url: str | None = None
+    api_key: SecretStr | None = None
+    allowed_hosts: str = ""
+    model: str | None = None
+    auditor_model: str | None = None
+    base_url: str | None = None
+    replay: Path | None = None
+    record: Path | None = None
+    lease_seconds: float = Field(default=60.0, ge=1, le=86_400)
+    log_level: str = "WARNING"
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    telemetry_db_enabled: bool = Field(default=True, validation_alias="TELEMETRY_DB_ENABLED")
+
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises UsageError naming each variable that has a wrong value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        names = [f"{_variable(part['loc'])}: {part['msg']}" for part in error.errors(include_input=False)]
+        raise UsageError("wrong settings in the environment: " + "; ".join(names)) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = str(location[0]) if location else "?"
+    return name if name.isupper() else f"AUTOPACK_{name.upper()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseChoice:
+    """Which database, by which rule, and what named another one and lost."""
+
+    url: str
+    rule: str
+    directory: Path
+    """Where a relative SQLite path of this URL starts."""
+    overruled: tuple[str, ...] = ()
+
+
+def project_root(directory: Path) -> Path:
+    """The nearest parent (or `directory` itself) that carries a mark of a project; without one, `directory`."""
+    for parent in (directory, *directory.parents):
+        if any((parent / mark).exists() for mark in PROJECT_MARKS):
+            return parent
+    return directory
+
+
+def choose_database(
+    flag: str | None, environment: Mapping[str, str] = os.environ, directory: Path | None = None
+) -> DatabaseChoice:
+    """`--database-url`, else DATABASE_URL, else DATABASE_URL in the project's .env, else autopack.db of the project.
+
+    Raises DatabaseRefused where a rule names an empty value: empty is a mistake, not "unset".
+    """
+    here = directory or Path.cwd()
+    root = project_root(here)
+    dotenv = root / ".env"
+    in_dotenv = dotenv_values(dotenv, interpolate=False).get("DATABASE_URL") if dotenv.is_file() else None
+    candidates = [
+        ("--database-url", flag, here),
+        ("DATABASE_URL in the environment", environment.get("DATABASE_URL"), here),
+        (f"DATABASE_URL in {dotenv}", in_dotenv, root),
+    ]
+    named = [(rule, url, base) for rule, url, base in candidates if url is not None]
+    for rule, url, _ in named:
+        if not url.strip():
+            raise DatabaseRefused(f"{rule} is empty. Give it a URL, or remove it to use the next rule.")
+    if not named:
+        url = f"sqlite:///{DEFAULT_DATABASE}"
+        return DatabaseChoice(url=url, rule=f"the default of the project in {root}", directory=root)
+    rule, url, base = named[0]
+    overruled = tuple(f"{other} names another: {value}" for other, value, _ in named[1:] if value != url)
+    return DatabaseChoice(url=url, rule=rule, directory=base, overruled=overruled)
+
+
+def explicit_database(flag: str | None, environment: Mapping[str, str] = os.environ) -> DatabaseChoice | None:
+    """The same choice, or None when nobody named a database and only the default is left."""
+    choice = choose_database(flag, environment)
+    return None if choice.rule.startswith("the default") else choice

@@ -1,0 +1,183 @@
+"""A tree on disk, in a fresh directory: exact bytes, no filter, and never a step through a symlink."""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from anyio.abc import ByteReceiveStream
+
+from autopack.errors import WorkspaceRefused
+from autopack.workspace.paths import link_stays_inside, to_bytes, unsafe_reason
+from autopack.workspace.plumbing import Git, failure
+from autopack.workspace.trees import EXECUTABLE, SYMLINK, TreeEntry
+
+_TIME_LIMIT_SECONDS = 600.0
+_LONGEST_LINK = 4096
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class ExportFailed(WorkspaceRefused):
+    """The tree cannot be written to disk as it is, or the disk does not take it."""
+
+    code = "export_failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """How many files were written, and which symlinks were left out because they lead outside."""
+
+    files: int
+    skipped_links: tuple[str, ...]
+
+
+async def export_tree(git: Git, entries: Mapping[str, TreeEntry], directory: Path) -> Exported:
+    for path in entries:
+        if reason := unsafe_reason(path):
+            raise ExportFailed(f"{path!r} is not written: {reason}")
+    blobs = {path: entry for path, entry in entries.items() if entry.kind == "blob"}
+    try:
+        with TreeWriter(directory) as writer:
+            for path, entry in entries.items():
+                if entry.kind != "blob":
+                    writer.make_directory(path)
+            return await _write_blobs(git, blobs, writer)
+    except OSError as error:
+        raise ExportFailed(f"{directory} cannot be written: {error}") from error
+
+
+async def _write_blobs(git: Git, blobs: Mapping[str, TreeEntry], writer: "TreeWriter") -> Exported:
+    skipped = []
+    asked = "".join(f"{entry.oid}\n" for entry in blobs.values()).encode()
+    arguments = ("cat-file", "--batch")
+    async with git.running(*arguments, stdin=asked, time_limit_seconds=_TIME_LIMIT_SECONDS) as running:
+        answer = _Answer(running.stdout)
+        for path, entry in blobs.items():
+            facts = (await answer.line()).split()
+            if len(facts) != 3 or facts[1] != b"blob":
+                output = await running.ended() if not facts else None
+                raise failure(arguments, output) if output else ExportFailed(f"{path}: its object is missing")
+            size = int(facts[2])
+            if entry.mode == SYMLINK:
+                skipped += await _write_link(answer, path, size, writer)
+            else:
+                async with _opened(writer, path, entry.mode) as file:
+                    async for chunk in answer.blob(size):
+                        _write_all(file, chunk)
+    return Exported(files=len(blobs) - len(skipped), skipped_links=tuple(skipped))
+
+
+async def _write_link(answer: "_Answer", path: str, size: int, writer: "TreeWriter") -> list[str]:
+    target = b"".join([chunk async for chunk in answer.blob(size)])
+    text = target.decode("utf-8", "surrogateescape")
+    if size > _LONGEST_LINK or not link_stays_inside(path, text):
+        return [path]
+    writer.make_link(path, target)
+    return []
+
+
+class TreeWriter:
+    """Writes below one directory through descriptors: a directory swapped for a symlink is not followed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._root = directory
+        self._open: list[tuple[str, int]] = []
+
+    def __enter__(self) -> "TreeWriter":
+        self._root.mkdir(mode=0o755)
+        self._open.append(("", os.open(self._root, _DIRECTORY)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_to(0)
+
+    def make_directory(self, path: str) -> None:
+        self._enter(path.split("/"))
+
+    def make_link(self, path: str, target: bytes) -> None:
+        *parents, name = path.split("/")
+        os.symlink(target, to_bytes(name), dir_fd=self._enter(parents))
+
+    def new_file(self, path: str, mode: str) -> int:
+        *parents, name = path.split("/")
+        file = os.open(to_bytes(name), _NEW_FILE, 0o600, dir_fd=self._enter(parents))
+        os.fchmod(file, 0o755 if mode == EXECUTABLE else 0o644)
+        return file
+
+    def _enter(self, parts: list[str]) -> int:
+        """The descriptor of that directory; those not on the way to it are closed."""
+        shared = 0
+        while shared < min(len(parts), len(self._open) - 1) and parts[shared] == self._open[shared + 1][0]:
+            shared += 1
+        self._close_to(shared + 1)
+        for name in parts[shared:]:
+            self._open.append((name, self._make(name, self._open[-1][1])))
+        return self._open[-1][1]
+
+    @staticmethod
+    def _make(name: str, parent: int) -> int:
+        """A listing names each directory's files together, but submodules were made before."""
+        try:
+            os.mkdir(to_bytes(name), 0o755, dir_fd=parent)
+        except FileExistsError:
+            return os.open(to_bytes(name), _DIRECTORY, dir_fd=parent)
+        with ExitStack() as on_error:
+            made = os.open(to_bytes(name), _DIRECTORY, dir_fd=parent)
+            on_error.callback(os.close, made)
+            os.fchmod(made, 0o755)
+            on_error.pop_all()
+        return made
+
+    def _close_to(self, depth: int) -> None:
+        while len(self._open) > depth:
+            os.close(self._open.pop()[1])
+
+
+@asynccontextmanager
+async def _opened(writer: TreeWriter, path: str, mode: str) -> AsyncIterator[int]:
+    file = writer.new_file(path, mode)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+class _Answer:
+    """The stream of `cat-file --batch`, cut into lines and blobs without holding a blob whole."""
+
+    def __init__(self, stream: ByteReceiveStream) -> None:
+        self._stream = stream
+        self._held = bytearray()
+
+    async def line(self) -> bytes:
+        """Without its newline; empty when git has ended."""
+        while (end := self._held.find(b"\n")) < 0:
+            if not await self._more():
+                return b""
+        line = bytes(self._held[:end])
+        del self._held[: end + 1]
+        return line
+
+    async def blob(self, size: int) -> AsyncIterator[bytes]:
+        left = size + 1  # git ends each blob with a newline of its own
+        while left > 0:
+            if not self._held and not await self._more():
+                raise ExportFailed("git ended in the middle of a file")
+            chunk = bytes(self._held[:left])
+            del self._held[:left]
+            left -= len(chunk)
+            yield chunk if left > 0 else chunk[:-1]
+
+    async def _more(self) -> bool:
+        async for chunk in self._stream:
+            self._held += chunk
+            return True
+        return False
