@@ -133,7 +133,7 @@ class Phase:
     complexity: str
     state: PhaseState
     priority: int = 0
-    scope: Scope = Scope()
+    scope: Scope = field(default_factory=Scope)
     depends_on: tuple[str, ...] = ()
     attempts: int = 0
     max_attempts: int = 3
@@ -173,6 +173,8 @@ class Attempt:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a worker reports at the end of an attempt. `retryable` false fails the phase at once."""
+
+    __pydantic_config__ = {"extra": "forbid"}
 
     outcome: AttemptOutcome
     failure_kind: FailureKind | None = None
@@ -245,3 +247,36 @@ class Idle:
     reason: IdleReason
     detail: str
     until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened, in the order of `event_id`."""
+
+    event_id: int
+    run_id: str
+    phase_id: str | None
+    attempt_id: str | None
+    kind: str
+    actor: str
+    detail: JsonObject
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """A request that a person decide; `status` is pending, approved, rejected, expired, void or used."""
+
+    approval_id: str
+    run_id: str
+    phase_id: str
+    status: str
+    reasons: tuple[str, ...]
+    diff: str
+    diff_hash: str
+    base_commit: str
+    requested_at: datetime
+    responded_at: datetime | None = None
+    responded_by: str | None = None
+    response_method: str | None = None
+    response_reason: str | None = None

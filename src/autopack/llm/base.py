@@ -28,7 +28,7 @@ class LLM(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Unanswered(Exception):  # noqa: N818 - a signal between provider and gateway, never seen outside
+class Unanswered(Exception):
     """Nothing was answered and nothing is owed, so asking again is safe; `error` is what it means in the end."""
 
     def __init__(self, error: ModelError, retry_after_seconds: float | None = None) -> None:

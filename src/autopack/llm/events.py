@@ -31,17 +31,19 @@ def from_json_body(body: bytes) -> bytes:
     """
     try:
         answer = json.loads(body)
-    except ValueError:
+        return event_stream(_chunks_of(answer))
+    except (TypeError, ValueError, RecursionError):
+        # Passed on for the SDK to stumble over: an answer that cannot be read, not an empty one.
         return b"data: " + b" ".join(body.split()) + b"\n\n"
-    if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
-        return event_stream([answer])
-    common = {name: answer[name] for name in ("id", "created", "model") if name in answer}
-    chunks = []
-    for choice in answer["choices"][:1]:
-        message = dict(choice.get("message") or {})
-        calls = message.get("tool_calls") or []
-        message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
-        chunks.append(chunk(common, message, choice.get("finish_reason")))
-    if answer.get("usage"):
-        chunks.append({**common, "object": "chat.completion.chunk", "choices": [], "usage": answer["usage"]})
-    return event_stream(chunks)
+
+
+def _chunks_of(answer: Any) -> list[Any]:  # Any: decoded JSON of a stranger
+    match answer:
+        case {"choices": [{"message": dict(message)} as choice, *_]}:
+            calls = message.get("tool_calls") or []
+            delta = {**message, "tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]}
+            common = {name: answer[name] for name in ("id", "created", "model") if name in answer}
+            usage = {**common, "choices": [], "usage": answer.get("usage")}
+            return [chunk(common, delta, choice.get("finish_reason")), *([usage] if usage["usage"] else [])]
+        case _:
+            return [answer]

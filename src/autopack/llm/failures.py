@@ -22,7 +22,11 @@ from autopack.errors import AutopackError, IncompleteResponse, ModelError, Model
 from autopack.llm.base import Unanswered
 from autopack.llm.transport import REPLAY_MISS, NoAnswer
 
-FAILURES = (AgentRunError, UserError, httpx2.HTTPError)
+# The second row: what the SDKs' parsers trip with over an answer that is valid JSON and nonsense.
+FAILURES = (
+    *(AgentRunError, UserError, httpx2.HTTPError, httpx2.StreamError),
+    *(AttributeError, LookupError, TypeError, ValueError, RecursionError),
+)
 DETAIL_LENGTH = 500
 
 
@@ -51,6 +55,8 @@ def meaning(error: Exception, *, asked: Asked, started: bool, now: datetime) -> 
         return not_retryable(asked.say(str(error)))
     if isinstance(error, ModelRequestTimeout):
         return IncompleteResponse(asked.say(f"no whole answer within {error.timeout:g} seconds"))
+    if not isinstance(error, AgentRunError | httpx2.HTTPError):
+        return IncompleteResponse(asked.say(f"the answer cannot be read ({type(error).__name__}: {error})"))
     text = error.message if isinstance(error, ModelAPIError) else str(error)
     return IncompleteResponse(asked.say(f"the answer was cut off ({text or type(error).__name__})"))
 

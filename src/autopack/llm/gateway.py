@@ -15,8 +15,9 @@ from anyio import to_thread
 from autopack.clock import Clock
 from autopack.domain.messages import CallLabel, Completion, Message, ProviderMode, Tool, request_key
 from autopack.errors import ModelNotReady
-from autopack.llm import cassette, pricing
+from autopack.llm import pricing
 from autopack.llm.base import LLM, Unanswered
+from autopack.llm.cassette import Cassette, load
 from autopack.llm.record import RecordingLLM
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Target:
     name: str
     base_url: str | None = None
     key: str | None = field(default=None, repr=False)
-    cassette: cassette.Cassette | None = None
+    cassette: Cassette | None = None
 
     @property
     def key_variable(self) -> str:
@@ -95,9 +96,9 @@ def _replayed(config: ModelConfig) -> Target:
             "or unset AUTOPACK_RECORD"
         )
     if config.replay_file is not None:
-        return Target(vendor=vendor, name=name, cassette=cassette.load(config.replay_file))
+        return Target(vendor=vendor, name=name, cassette=load(config.replay_file))
     shipped = files("autopack") / "data" / "replay.jsonl"
-    return Target(vendor=vendor, name=name, cassette=cassette.load(shipped, "replay.jsonl (of Autopack)"))
+    return Target(vendor=vendor, name=name, cassette=load(shipped, "replay.jsonl (of Autopack)"))
 
 
 def _live(config: ModelConfig) -> Target:

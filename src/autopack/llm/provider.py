@@ -198,9 +198,11 @@ def _arguments(response: wire.ModelResponse, tool: Tool | None) -> str | None:
 
 
 def _decoded(arguments: str | None) -> dict[str, Any] | None:
+    """The arguments as an object; None where they are not one that can be kept (NaN, half an emoji, too deep)."""
     try:
         decoded = json.loads(arguments or "null")
-    except ValueError:
+        json.dumps(decoded, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
 

@@ -20,8 +20,8 @@ async def discover(path: Path) -> tuple[Git, Path, Path]:
     path = await to_thread.run_sync(_existing_directory, path)
     git = Git(program=find_program(), cwd=path)
     await _refuse_old(git)
-    git, git_dir, common = await _find(git, path)
-    root = await _top_level(git, path, common)
+    git, git_dir, common, bare = await _find(git, path)
+    root = common if bare else await _top_level(git, path)
     git = replace(git, cwd=git_dir, git_dir=git_dir)
     await _refuse_without_commit(git, path)
     await _prove_writable(git, common)
@@ -44,8 +44,8 @@ async def _refuse_old(git: Git) -> None:
         raise WorkspaceRefused(f"{words or 'git'} is too old: install git 2.31 or newer.")
 
 
-async def _find(git: Git, path: Path) -> tuple[Git, Path, Path]:
-    asked = ("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
+async def _find(git: Git, path: Path) -> tuple[Git, Path, Path, bool]:
+    asked = ("rev-parse", "--path-format=absolute", "--is-bare-repository", "--git-dir", "--git-common-dir")
     output = await git.run(*asked)
     if output.exit_code and b"dubious ownership" in output.stderr:
         git = replace(git, settings={"safe.directory": await _trusted(git, path, _words(output.stderr))})
@@ -55,13 +55,13 @@ async def _find(git: Git, path: Path) -> tuple[Git, Path, Path]:
             f"{path} is not in a git repository that git can open: run `git init` and commit there, "
             f"or name another directory. git says: {_words(output.stderr)}"
         )
-    git_dir, common = output.stdout.decode("utf-8", "surrogateescape").splitlines()
-    return git, Path(git_dir), Path(common)
+    bare, git_dir, common = output.stdout.decode("utf-8", "surrogateescape").split("\n")[:3]
+    return git, Path(git_dir), Path(common), bare == "true"
 
 
 async def _trusted(git: Git, path: Path, words: str) -> str:
     """The person's own `safe.directory` counts, although the rest of their configuration does not."""
-    own = {"GIT_CONFIG_GLOBAL": str(Path("~/.gitconfig").expanduser()), "PATH": search_path()}
+    own = {"GIT_CONFIG_GLOBAL": _own_configuration(), "PATH": search_path()}
     asked = replace(git, cwd=Path("/"))
     listed = await asked.run("config", "--global", "-z", "--get-all", "safe.directory", environment=own)
     for value in listed.stdout.decode("utf-8", "surrogateescape").split("\0"):
@@ -73,10 +73,11 @@ async def _trusted(git: Git, path: Path, words: str) -> str:
     )
 
 
-async def _top_level(git: Git, path: Path, common: Path) -> Path:
-    bare = (await git.ask("rev-parse", "--is-bare-repository")).strip() == b"true"
-    if bare:
-        return common
+def _own_configuration() -> str:
+    return str(Path("~/.gitconfig").expanduser())
+
+
+async def _top_level(git: Git, path: Path) -> Path:
     output = await git.run("rev-parse", "--show-toplevel")
     if output.exit_code:
         raise WorkspaceRefused(

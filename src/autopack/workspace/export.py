@@ -1,11 +1,12 @@
 """A tree on disk, in a fresh directory: exact bytes, no filter, and never a step through a symlink."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from anyio import EndOfStream
 from anyio.abc import ByteReceiveStream
 
 from autopack.errors import WorkspaceRefused
@@ -63,7 +64,7 @@ async def _write_blobs(git: Git, blobs: Mapping[str, TreeEntry], writer: "TreeWr
             if entry.mode == SYMLINK:
                 skipped += await _write_link(answer, path, size, writer)
             else:
-                async with _opened(writer, path, entry.mode) as file:
+                with _opened(writer, path, entry.mode) as file:
                     async for chunk in answer.blob(size):
                         _write_all(file, chunk)
     return Exported(files=len(blobs) - len(skipped), skipped_links=tuple(skipped))
@@ -135,8 +136,8 @@ class TreeWriter:
             os.close(self._open.pop()[1])
 
 
-@asynccontextmanager
-async def _opened(writer: TreeWriter, path: str, mode: str) -> AsyncIterator[int]:
+@contextmanager
+def _opened(writer: TreeWriter, path: str, mode: str) -> Iterator[int]:
     file = writer.new_file(path, mode)
     try:
         yield file
@@ -177,7 +178,8 @@ class _Answer:
             yield chunk if left > 0 else chunk[:-1]
 
     async def _more(self) -> bool:
-        async for chunk in self._stream:
-            self._held += chunk
-            return True
-        return False
+        try:
+            self._held += await self._stream.receive()
+        except EndOfStream:
+            return False
+        return True

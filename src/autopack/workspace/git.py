@@ -183,7 +183,9 @@ class GitWorkspace:
         if output.exit_code != 0:
             raise failure(arguments, output)
         text = output.stdout.decode("utf-8", "replace")
-        return f"{text}\n[the diff is longer than {max_bytes} bytes and was cut here]\n" if output.cut else text
+        return (
+            f"{text}\n[the diff is longer than {max_bytes} bytes and was cut here]\n" if output.cut else text
+        )
 
     async def export(self, tree: str, directory: Path) -> Exported:
         """Writes exactly that tree into `directory`, which must not exist yet: no filter, no .git."""

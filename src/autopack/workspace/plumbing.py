@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -149,7 +150,7 @@ class Git:
             finally:
                 with anyio.CancelScope(shield=True):
                     if process.returncode is None:
-                        process.kill()
+                        send_signal(process, signal.SIGKILL)
                     await process.aclose()
 
     async def _start(
@@ -185,6 +186,12 @@ def failure(arguments: Sequence[str], output: Output) -> GitFailed:
     words = output.stderr.decode("utf-8", "replace").strip()[:_WORDS]
     how = f"was killed by signal {-output.exit_code}" if output.exit_code < 0 else "failed"
     return GitFailed(f"git {arguments[0]} {how}: {words or f'exit code {output.exit_code}'}")
+
+
+def send_signal(process: Process, number: int) -> None:
+    """Not the process's own method: that one polls first, and takes the exit code from the event loop."""
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, number)
 
 
 def search_path() -> str:

@@ -1,0 +1,39 @@
+"""The FastAPI app over a database that its maker opens and closes."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+
+import autopack
+from autopack.api import approvals, attempts, identity, phases, problems, runs
+from autopack.api.guard import Access, Guard
+from autopack.clock import Clock
+from autopack.db.engine import Database
+from autopack.db.identity import read_identity
+
+
+def create_app(
+    open_database: Callable[[], AbstractContextManager[Database]],
+    *,
+    access: Callable[[], Access] = Access,
+    clock: Clock | None = None,
+) -> FastAPI:
+    """Nothing is opened before the app starts. A shared database: `create_app(lambda: nullcontext(database))`."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.access = access()
+        with open_database() as database:
+            app.state.database = database
+            with database.transaction() as session:
+                app.state.database_id = read_identity(session, database.location).database_id
+            yield
+
+    app = FastAPI(title="Autopack", version=autopack.__version__, lifespan=lifespan)
+    app.state.clock = clock or Clock()
+    app.add_middleware(Guard)
+    problems.install(app)
+    for router in (identity.router, runs.router, phases.router, attempts.router, approvals.router):
+        app.include_router(router)
+    return app

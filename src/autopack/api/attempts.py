@@ -1,0 +1,68 @@
+"""What a worker says about the phase that it owns: renewals, model calls, the end."""
+
+from fastapi import APIRouter, Response
+
+from autopack.api.deps import ClockDep, DatabaseDep
+from autopack.api.phases import take
+from autopack.db import attempts, calls
+from autopack.domain.calls import Reservation
+from autopack.schemas import (
+    BudgetBody,
+    FinishAnswer,
+    FinishBody,
+    Id,
+    LostBody,
+    RenewAnswer,
+    RenewBody,
+    ReserveBody,
+    SettleBody,
+)
+
+router = APIRouter(tags=["attempts"])
+
+
+@router.post("/attempts/{attempt_id}/renew")
+def renew(attempt_id: Id, body: RenewBody, database: DatabaseDep, clock: ClockDep) -> RenewAnswer:
+    with database.transaction() as session:
+        until, cancelled = attempts.renew(
+            session, attempt_id, body.lease_token, lease_seconds=body.lease_seconds, now=clock.now()
+        )  # fmt: skip
+    return RenewAnswer(lease_expires_at=until, cancelled=cancelled)
+
+
+@router.post("/attempts/{attempt_id}/calls")
+def reserve(attempt_id: Id, body: ReserveBody, database: DatabaseDep, clock: ClockDep) -> Reservation:
+    with database.transaction() as session:
+        return calls.reserve(session, attempt_id, body.lease_token, body.request, now=clock.now())
+
+
+@router.post("/calls/{call_id}/settle", status_code=204, response_class=Response)
+def settle(call_id: Id, body: SettleBody, database: DatabaseDep, clock: ClockDep) -> None:
+    with database.transaction() as session:
+        calls.settle(session, call_id, body.lease_token, body.result, now=clock.now())
+
+
+@router.post("/attempts/{attempt_id}/finish")
+def finish(attempt_id: Id, body: FinishBody, database: DatabaseDep, clock: ClockDep) -> FinishAnswer:
+    with database.transaction() as session:
+        phase = attempts.finish(
+            session, attempt_id, body.lease_token, body.outcome, request_id=clock.new_id(), now=clock.now()
+        )  # fmt: skip
+    # A transaction of its own: what was finished stays finished, whatever comes of the next claim.
+    following = take(database, clock, body.claim_next) if body.claim_next else None
+    return FinishAnswer(phase=phase, next=following)
+
+
+@router.post("/attempts/{attempt_id}/lost")
+def lost(attempt_id: Id, body: LostBody, database: DatabaseDep, clock: ClockDep) -> dict[str, bool]:
+    """The worker's process is known to be gone: its phase need not wait for the lease to run out."""
+    with database.transaction() as session:
+        return {"given_back": attempts.give_back(session, attempt_id, worker=body.worker, now=clock.now())}
+
+
+@router.post("/attempts/{attempt_id}/budget", status_code=204, response_class=Response)
+def budget(attempt_id: Id, body: BudgetBody, database: DatabaseDep, clock: ClockDep) -> None:
+    """A call did not fit the run's caps: the run is paused until a person raises them."""
+    with database.transaction() as session:
+        attempts.owned(session, attempt_id, body.lease_token)
+        calls.pause_for_budget(session, attempt_id, body.reason, now=clock.now())

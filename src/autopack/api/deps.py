@@ -1,0 +1,29 @@
+"""What routes take: the database and the clock that the app was made with, and who is asking."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from autopack.clock import Clock
+from autopack.db.engine import Database
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+def _clock(request: Request) -> Clock:
+    clock: Clock = request.app.state.clock
+    return clock
+
+
+def _origin(request: Request, user_agent: Annotated[str, Header()] = "") -> str:
+    """Where a person's command came from, for the audit trail."""
+    host = request.client.host if request.client else "?"
+    return f"{host} {user_agent[:100]}".strip()
+
+
+DatabaseDep = Annotated[Database, Depends(_database)]
+ClockDep = Annotated[Clock, Depends(_clock)]
+OriginDep = Annotated[str, Depends(_origin)]

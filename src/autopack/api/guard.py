@@ -1,0 +1,145 @@
+"""Who may ask, and for which database: checked before a body is read.
+
+Loopback needs no key; everything else does. A browser's page from another origin is refused, a foreign Host
+too (DNS rebinding), and a request meant for another database gets 409.
+"""
+
+import hmac
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from autopack.api.problems import problem
+from autopack.errors import (
+    AutopackError,
+    DatabaseMismatch,
+    Forbidden,
+    PayloadTooLarge,
+    Unauthorized,
+    UsageError,
+)
+
+MAX_BODY_BYTES = 1024 * 1024
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "autopack"})
+DATABASE_HEADER = "x-autopack-database"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """`allowed_hosts` are names besides loopback's under which the server may be asked."""
+
+    api_key: str | None = None
+    allowed_hosts: frozenset[str] = frozenset()
+
+
+class Guard:
+    """ASGI middleware. What it checks by is read from the app's state when it starts (`access`, `database_id`)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            _check(scope, headers, scope["app"].state.access)
+            body = await _read_body(headers, receive)
+        except AutopackError as error:
+            await problem(error.status, error.code, str(error))(scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+
+def _check(scope: Scope, headers: Headers, access: Access) -> None:
+    host = headers.get("host", "")
+    name = _without_port(host).lower()
+    if name not in LOOPBACK_NAMES | access.allowed_hosts:
+        raise UsageError(
+            f"this server is not called {name!r}; add the name to AUTOPACK_ALLOWED_HOSTS if it should be"
+        )
+    _check_origin(headers, host)
+    _check_key(scope, headers, access.api_key)
+    _check_database(scope, headers)
+
+
+def _check_key(scope: Scope, headers: Headers, api_key: str | None) -> None:
+    given = headers.get("authorization", "").removeprefix("Bearer ").strip() or headers.get("x-api-key", "")
+    if given and api_key is not None:
+        if not hmac.compare_digest(given.encode(), api_key.encode()):
+            raise Unauthorized("the API key is wrong; set AUTOPACK_API_KEY to the server's")
+        return
+    if not _from_loopback(scope, headers):
+        hint = (
+            "send it as AUTOPACK_API_KEY"
+            if api_key
+            else "the server has none: set AUTOPACK_API_KEY where it runs"
+        )
+        raise Unauthorized(f"from anywhere but this machine an API key is needed; {hint}")
+
+
+def _without_port(host: str) -> str:
+    return host[: host.rindex("]") + 1] if host.startswith("[") and "]" in host else host.split(":")[0]
+
+
+def _check_origin(headers: Headers, host: str) -> None:
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if site in ("cross-site", "same-site") or (origin is not None and urlsplit(origin).netloc != host):
+        raise Forbidden("a page of another origin may not use this API")
+
+
+def _check_database(scope: Scope, headers: Headers) -> None:
+    wanted = headers.get(DATABASE_HEADER)
+    ours = scope["app"].state.database_id
+    if wanted is not None and wanted != ours:
+        raise DatabaseMismatch(
+            f"this server works on database {ours}, the request is meant for {wanted}; nothing was done. "
+            "Was the server restarted on another DATABASE_URL?"
+        )
+
+
+def _from_loopback(scope: Scope, headers: Headers) -> bool:
+    # A proxy on this machine forwards for others: then the peer's address says nothing.
+    if "x-forwarded-for" in headers or "forwarded" in headers or scope.get("client") is None:
+        return False
+    try:
+        return ip_address(scope["client"][0]).is_loopback
+    except ValueError:
+        return False
+
+
+async def _read_body(headers: Headers, receive: Receive) -> bytes:
+    declared = headers.get("content-length", "0")
+    parts: list[bytes] = []
+    size = int(declared) if declared.isdigit() else 0
+    more = True
+    received = 0
+    while more and size <= MAX_BODY_BYTES:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        parts.append(message.get("body", b""))
+        received += len(parts[-1])
+        size = max(size, received)
+        more = message.get("more_body", False)
+    if size > MAX_BODY_BYTES:
+        raise PayloadTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Gives the body that was read once more; after it, what the server says (a disconnect)."""
+    sent = False
+
+    async def again() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

@@ -1,0 +1,70 @@
+"""Phases: read, claimed, requeued, skipped."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from autopack.api.deps import ClockDep, DatabaseDep, OriginDep
+from autopack.clock import Clock
+from autopack.db import attempts, claims, phases
+from autopack.db.engine import Database
+from autopack.domain.phases import Attempt, Claim, Phase, PhaseState
+from autopack.schemas import ActorBody, ClaimAnswer, ClaimBody, Id
+
+router = APIRouter(tags=["phases"])
+
+
+def take(database: Database, clock: Clock, body: ClaimBody) -> ClaimAnswer:
+    with database.transaction() as session:
+        found = claims.claim(
+            session, run_id=body.run_id, phase_id=body.phase_id, force=body.force, worker=body.worker,
+            attempt_id=clock.new_id(), lease_token=body.lease_token, lease_seconds=body.lease_seconds,
+            base_commit=body.base_commit, now=clock.now(),
+        )  # fmt: skip
+    return ClaimAnswer(claim=found) if isinstance(found, Claim) else ClaimAnswer(idle=found)
+
+
+@router.post("/phases/claim")
+def claim(body: ClaimBody, database: DatabaseDep, clock: ClockDep) -> ClaimAnswer:
+    return take(database, clock, body)
+
+
+@router.get("/runs/{run_id}/phases")
+def page(
+    run_id: Id,
+    database: DatabaseDep,
+    state: PhaseState | None = None,
+    after: int = -1,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> list[Phase]:
+    """In plan order; `after` is the phase_index of the last one seen."""
+    with database.transaction() as session:
+        return phases.page(session, run_id, state=state, after=after, limit=limit)
+
+
+@router.get("/runs/{run_id}/phases/{phase_id}")
+def get(run_id: Id, phase_id: Id, database: DatabaseDep) -> Phase:
+    with database.transaction() as session:
+        return phases.get(session, run_id, phase_id)
+
+
+@router.get("/runs/{run_id}/phases/{phase_id}/attempts")
+def of_phase(run_id: Id, phase_id: Id, database: DatabaseDep) -> list[Attempt]:
+    with database.transaction() as session:
+        return attempts.of_phase(session, run_id, phase_id)
+
+
+@router.post("/runs/{run_id}/phases/{phase_id}/requeue")
+def requeue(
+    run_id: Id, phase_id: Id, body: ActorBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+) -> Phase:
+    with database.transaction() as session:
+        return phases.requeue(session, run_id, phase_id, actor=f"{body.by} ({origin})", now=clock.now())
+
+
+@router.post("/runs/{run_id}/phases/{phase_id}/skip")
+def skip(
+    run_id: Id, phase_id: Id, body: ActorBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+) -> Phase:
+    with database.transaction() as session:
+        return phases.skip(session, run_id, phase_id, actor=f"{body.by} ({origin})", now=clock.now())

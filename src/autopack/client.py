@@ -1,0 +1,225 @@
+"""The one way to the queue, in-process and remote: the two differ by the transport only."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+import anyio
+import httpx
+from fastapi import FastAPI
+from pydantic import TypeAdapter
+
+from autopack import schemas
+from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
+from autopack.domain.phases import Approval, Attempt, Event, Outcome, Phase, PhaseState, Run
+from autopack.errors import BY_CODE, ApiUnreachable, AutopackError, DatabaseMismatch
+
+log = logging.getLogger(__name__)
+DATABASE_HEADER = "X-Autopack-Database"
+T = TypeVar("T")
+# Every write of ours may be repeated (a lease token, a call id or the same content makes it one), so a
+# request whose answer was lost is sent again. About 30 seconds in all: a server may be restarting.
+_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+class AutopackClient:
+    """Typed calls of the API; raises the very class of `autopack.errors` that the server raised."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        patient: bool = True,
+    ) -> None:
+        self._http = http
+        self._sleep = sleep
+        self._pauses = _PAUSES_SECONDS if patient else ()
+        self.database_id: str | None = None
+
+    async def connect(self) -> dict[str, Any]:
+        """Learns which database the server works on; every later request names it."""
+        identity: dict[str, Any] = await self._call(dict[str, Any], "GET", "/identity")
+        if self.database_id is not None and self.database_id != identity["database_id"]:
+            raise DatabaseMismatch(
+                f"the server changed from database {self.database_id} to {identity['database_id']}"
+            )
+        self.database_id = identity["database_id"]
+        return identity
+
+    async def create_run(self, plan: schemas.PlanBody) -> tuple[Run, bool]:
+        """The run, and whether it was made now (False: the same one was there)."""
+        response = await self._send("POST", "/runs", plan.model_dump(mode="json"), {})
+        return self._decode(Run, response), response.status_code == 201
+
+    async def run(self, run_id: str) -> Run:
+        return await self._call(Run, "GET", f"/runs/{run_id}")
+
+    async def runs(self, *, after: str | None = None) -> list[Run]:
+        return await self._call(list[Run], "GET", "/runs", after=after)
+
+    async def change_run(self, run_id: str, action: str, body: schemas.ActorBody) -> Run:
+        """`action` is pause, resume or cancel."""
+        return await self._call(Run, "POST", f"/runs/{run_id}/{action}", body)
+
+    async def phase(self, run_id: str, phase_id: str) -> Phase:
+        return await self._call(Phase, "GET", f"/runs/{run_id}/phases/{phase_id}")
+
+    async def phases(self, run_id: str, *, state: PhaseState | None = None) -> list[Phase]:
+        """All of them, in plan order, page by page."""
+        found: list[Phase] = []
+        while True:
+            after = found[-1].phase_index if found else -1
+            page = await self._call(
+                list[Phase], "GET", f"/runs/{run_id}/phases", state=state, after=after, limit=1000
+            )
+            found += page
+            if len(page) < 1000:
+                return found
+
+    async def change_phase(self, run_id: str, phase_id: str, action: str, body: schemas.ActorBody) -> Phase:
+        """`action` is requeue or skip."""
+        return await self._call(Phase, "POST", f"/runs/{run_id}/phases/{phase_id}/{action}", body)
+
+    async def attempts(self, run_id: str, phase_id: str) -> list[Attempt]:
+        return await self._call(list[Attempt], "GET", f"/runs/{run_id}/phases/{phase_id}/attempts")
+
+    async def open_attempts(self, run_id: str) -> list[Attempt]:
+        return await self._call(list[Attempt], "GET", f"/runs/{run_id}/attempts")
+
+    async def calls(self, run_id: str, phase_id: str | None = None) -> list[CallRecord]:
+        return await self._call(
+            list[CallRecord], "GET", f"/runs/{run_id}/calls", phase_id=phase_id, limit=1000
+        )
+
+    async def events(self, run_id: str, *, after: int = 0) -> list[Event]:
+        return await self._call(list[Event], "GET", f"/runs/{run_id}/events", after=after, limit=1000)
+
+    async def telemetry(self, run_id: str, phase_id: str | None = None) -> schemas.TelemetryCounts:
+        return await self._call(
+            schemas.TelemetryCounts, "GET", f"/runs/{run_id}/telemetry", phase_id=phase_id
+        )
+
+    async def approvals(self, *, run_id: str | None = None, status: str | None = None) -> list[Approval]:
+        return await self._call(list[Approval], "GET", "/approvals", run_id=run_id, status=status)
+
+    async def decide(self, approval_id: str, action: str, body: schemas.ActorBody) -> Approval:
+        """`action` is approve or reject."""
+        return await self._call(Approval, "POST", f"/approvals/{approval_id}/{action}", body)
+
+    async def claim(self, body: schemas.ClaimBody) -> schemas.ClaimAnswer:
+        return await self._call(schemas.ClaimAnswer, "POST", "/phases/claim", body)
+
+    async def renew(self, attempt_id: str, lease_token: str, lease_seconds: float) -> schemas.RenewAnswer:
+        body = schemas.RenewBody(lease_token=lease_token, lease_seconds=lease_seconds)
+        return await self._call(schemas.RenewAnswer, "POST", f"/attempts/{attempt_id}/renew", body)
+
+    async def reserve(self, attempt_id: str, lease_token: str, request: CallRequest) -> Reservation:
+        body = schemas.ReserveBody(lease_token=lease_token, request=request)
+        return await self._call(Reservation, "POST", f"/attempts/{attempt_id}/calls", body)
+
+    async def settle(self, call_id: str, lease_token: str, result: CallResult) -> None:
+        body = schemas.SettleBody(lease_token=lease_token, result=result)
+        await self._send("POST", f"/calls/{call_id}/settle", body.model_dump(mode="json"), {})
+
+    async def finish(
+        self, attempt_id: str, lease_token: str, outcome: Outcome, claim_next: schemas.ClaimBody | None = None
+    ) -> schemas.FinishAnswer:
+        body = schemas.FinishBody(lease_token=lease_token, outcome=outcome, claim_next=claim_next)
+        return await self._call(schemas.FinishAnswer, "POST", f"/attempts/{attempt_id}/finish", body)
+
+    async def report_lost(self, attempt_id: str, worker: str) -> bool:
+        body = schemas.LostBody(worker=worker)
+        answer = await self._call(dict[str, bool], "POST", f"/attempts/{attempt_id}/lost", body)
+        return bool(answer["given_back"])
+
+    async def report_budget(self, attempt_id: str, lease_token: str, reason: str) -> None:
+        body = schemas.BudgetBody(lease_token=lease_token, reason=reason)
+        await self._send("POST", f"/attempts/{attempt_id}/budget", body.model_dump(mode="json"), {})
+
+    async def _call(
+        self, kind: type[T], method: str, path: str, body: schemas.Body | None = None, **query: object
+    ) -> T:
+        content = None if body is None else body.model_dump(mode="json")
+        given = {name: str(value) for name, value in query.items() if value is not None}
+        return self._decode(kind, await self._send(method, path, content, given))
+
+    def _decode(self, kind: type[T], response: httpx.Response) -> T:
+        try:
+            value: T = _adapter(kind).validate_json(response.content)
+        except ValueError as error:
+            raise ApiUnreachable(
+                f"{response.url} answered something that is not Autopack's API (or another version of it): {error}"
+            ) from error
+        return value
+
+    async def _send(self, method: str, path: str, content: Any, query: dict[str, str]) -> httpx.Response:
+        headers = {DATABASE_HEADER: self.database_id} if self.database_id else {}
+        for pause in (*self._pauses, None):
+            try:
+                response = await self._http.request(method, path, json=content, params=query, headers=headers)
+            except httpx.TransportError as error:
+                if pause is None:
+                    raise ApiUnreachable(
+                        f"no answer from {self._http.base_url} ({type(error).__name__}: {error}). "
+                        "Start it with `autopack serve`, or leave out --api-url to work in-process."
+                    ) from error
+                log.warning(
+                    "no answer from the API, asking again", extra={"path": path, "pause_seconds": pause}
+                )
+                await self._sleep(pause)
+                continue
+            if response.status_code >= 400:
+                raise error_from(response)
+            return response
+        raise AssertionError("unreachable")
+
+
+def error_from(response: httpx.Response) -> AutopackError:
+    """The error that the server raised, as the same class."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = {}
+    if not isinstance(body, dict) or "code" not in body:
+        return ApiUnreachable(f"{response.url} answered {response.status_code} and is not Autopack's API")
+    return BY_CODE.get(body["code"], AutopackError)(body.get("detail", ""))
+
+
+@asynccontextmanager
+async def in_process(app: FastAPI, *, api_key: str | None = None) -> AsyncIterator[AutopackClient]:
+    """A client of the app in this very process: no port, no second engine."""
+    # raise_app_exceptions=False: a 500 looks like a remote 500.
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    http = httpx.AsyncClient(transport=transport, base_url="http://autopack", headers=_headers(api_key))
+    async with app.router.lifespan_context(app), http:
+        client = AutopackClient(http)
+        await client.connect()
+        yield client
+
+
+@asynccontextmanager
+async def remote(
+    url: str, *, api_key: str | None = None, patient: bool = True
+) -> AsyncIterator[AutopackClient]:
+    """A client of a server elsewhere. Raises ApiUnreachable at once when nobody answers at the start."""
+    # trust_env=False: a proxy of the environment has no business between a drain and its queue.
+    async with httpx.AsyncClient(
+        base_url=url, headers=_headers(api_key), timeout=60.0, trust_env=False
+    ) as http:
+        hurried = AutopackClient(http, patient=False)
+        await hurried.connect()
+        client = AutopackClient(http, patient=patient)
+        client.database_id = hurried.database_id
+        yield client
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}

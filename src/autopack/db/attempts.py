@@ -1,0 +1,200 @@
+"""Attempts: renewed and finished by the worker that holds the lease, given back when the worker is gone."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from autopack.db import calls, events, phases, runs
+from autopack.db.tables import ApprovalRequestRow, AttemptRow, PhaseRow, RunRow
+from autopack.domain import lifecycle
+from autopack.domain.phases import Attempt, AttemptOutcome, FailureKind, Outcome, Phase, PhaseState, RunState
+from autopack.errors import LeaseLost, NotFound
+
+
+def last_number(session: Session, run_id: str, phase_id: str) -> int:
+    query = select(func.max(AttemptRow.number)).where(
+        AttemptRow.run_id == run_id, AttemptRow.phase_id == phase_id
+    )
+    return session.scalar(query) or 0
+
+
+def of_phase(session: Session, run_id: str, phase_id: str) -> list[Attempt]:
+    phases.get(session, run_id, phase_id)
+    rows = session.scalars(
+        select(AttemptRow)
+        .where(AttemptRow.run_id == run_id, AttemptRow.phase_id == phase_id)
+        .order_by(AttemptRow.number)
+    )
+    return [_to_domain(row) for row in rows]
+
+
+def open_attempts(session: Session, run_id: str) -> list[Attempt]:
+    """Every try of the run that has not ended, with its worker."""
+    runs.row(session, run_id)
+    rows = session.scalars(
+        select(AttemptRow).where(AttemptRow.run_id == run_id, AttemptRow.outcome.is_(None))
+    )
+    return [_to_domain(row) for row in rows]
+
+
+def _to_domain(row: AttemptRow) -> Attempt:
+    return Attempt(
+        attempt_id=row.id, run_id=row.run_id, phase_id=row.phase_id, number=row.number, worker=row.worker,
+        outcome=AttemptOutcome(row.outcome) if row.outcome else None,
+        failure_kind=FailureKind(row.failure_kind) if row.failure_kind else None,
+        failure_signature=row.failure_signature, reason=row.reason, base_commit=row.base_commit,
+        result_commit=row.result_commit, check_report=row.check_report, review=row.review, verdict=row.verdict,
+        timings=row.timings, claimed_at=row.claimed_at, lease_expires_at=row.lease_expires_at, finished_at=row.finished_at,
+    )  # fmt: skip
+
+
+def _update_owned(session: Session, attempt_id: str, token: str, **values: Any) -> AttemptRow:
+    """Every write by a worker goes through here: a stale token, or an ended attempt, changes nothing."""
+    owned = (
+        update(AttemptRow)
+        .where(AttemptRow.id == attempt_id, AttemptRow.lease_token == token, AttemptRow.outcome.is_(None))
+        .values(**values)
+        .returning(AttemptRow.id)
+    )
+    if session.scalar(owned) is None:
+        raise LeaseLost(f"attempt {attempt_id} is no longer this worker's")
+    row = session.get(AttemptRow, attempt_id, populate_existing=True)
+    assert row is not None
+    return row
+
+
+def owned(session: Session, attempt_id: str, token: str) -> None:
+    """Raises LeaseLost unless the token still owns the attempt."""
+    _update_owned(session, attempt_id, token, lease_token=token)
+
+
+def renew(
+    session: Session, attempt_id: str, token: str, *, lease_seconds: float, now: datetime
+) -> tuple[datetime, bool]:
+    """Keeps the lease. Returns its new end, and whether the run was cancelled meanwhile."""
+    until = now + timedelta(seconds=lease_seconds)
+    row = _update_owned(session, attempt_id, token, lease_expires_at=until)
+    return until, runs.row(session, row.run_id).state == RunState.CANCELLED
+
+
+def finish(
+    session: Session, attempt_id: str, token: str, outcome: Outcome, *, request_id: str, now: datetime
+) -> Phase:
+    """Ends the attempt and settles phase and run. A repeat by the same owner changes nothing and is answered alike.
+
+    Raises LeaseLost when another worker has the phase: the outcome of the late one does not count.
+    """
+    ended = session.scalar(
+        select(AttemptRow).where(AttemptRow.id == attempt_id, AttemptRow.lease_token == token)
+    )
+    if ended is not None and ended.outcome == outcome.outcome:
+        return phases.get(session, ended.run_id, ended.phase_id)
+    if ended is not None:
+        runs.row(session, ended.run_id, lock=True)  # two last phases at once must see each other's end
+    row = _update_owned(
+        session, attempt_id, token, outcome=outcome.outcome, failure_kind=outcome.failure_kind,
+        failure_signature=lifecycle.failure_signature(outcome.failure_kind, outcome.reason), reason=outcome.reason,
+        base_commit=outcome.base_commit, result_commit=outcome.result_commit, check_report=outcome.check_report,
+        review=outcome.review, verdict=outcome.verdict, timings=outcome.timings, finished_at=now,
+    )  # fmt: skip
+    calls.settle_attempt(session, attempt_id, passed=outcome.passed, dead=False)
+    _settle_approvals(session, row, outcome, request_id=request_id, now=now)
+    if outcome.passed and outcome.result_commit:
+        session.execute(
+            update(RunRow).where(RunRow.id == row.run_id).values(head_commit=outcome.result_commit)
+        )
+    return _settle_phase(session, row, outcome, now=now)
+
+
+def _settle_phase(session: Session, attempt: AttemptRow, outcome: Outcome, *, now: datetime) -> Phase:
+    before = phases.get(session, attempt.run_id, attempt.phase_id)
+    after = lifecycle.settle(before, outcome, now)
+    session.execute(
+        update(PhaseRow)
+        .where(
+            PhaseRow.run_id == after.run_id,
+            PhaseRow.phase_id == after.phase_id,
+            PhaseRow.state == PhaseState.EXECUTING,
+        )
+        .values(
+            state=after.state, attempts=after.attempts, not_before=after.not_before, failure_kind=after.failure_kind,
+            failure_reason=after.failure_reason, result_commit=after.result_commit, updated_at=now,
+            completed_at=after.completed_at,
+        )
+    )  # fmt: skip
+    events.record(
+        session, run_id=after.run_id, phase_id=after.phase_id, attempt_id=attempt.id, kind="finished",
+        actor=attempt.worker, now=now, outcome=outcome.outcome, state=after.state, failure_kind=outcome.failure_kind,
+    )  # fmt: skip
+    if runs.row(session, after.run_id).state == RunState.CANCELLED and after.state is PhaseState.QUEUED:
+        session.execute(
+            update(PhaseRow)
+            .where(PhaseRow.run_id == after.run_id, PhaseRow.phase_id == after.phase_id)
+            .values(state=PhaseState.CANCELLED, completed_at=now)
+        )
+    runs.settle(session, after.run_id, actor=attempt.worker, now=now)
+    return phases.get(session, after.run_id, after.phase_id)
+
+
+def _settle_approvals(
+    session: Session, attempt: AttemptRow, outcome: Outcome, *, request_id: str, now: datetime
+) -> None:
+    """An approval is good for one attempt; a new request takes the place of what was pending."""
+    table = ApprovalRequestRow
+    if outcome.outcome in (AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED):
+        return
+    session.execute(
+        update(table)
+        .where(table.run_id == attempt.run_id, table.phase_id == attempt.phase_id, table.status == "approved")
+        .values(status="used" if outcome.passed else "void")
+    )
+    if outcome.approval is not None:
+        session.execute(
+            insert(table).values(
+                id=request_id, run_id=attempt.run_id, phase_id=attempt.phase_id, attempt_id=attempt.id, status="pending",
+                requested_at=now, **outcome.approval,
+            )
+        )  # fmt: skip
+
+
+def give_back_expired(session: Session, run_id: str, *, now: datetime) -> int:
+    """Phases whose worker did not renew are due again, or failed when no attempt is left."""
+    rows = session.scalars(
+        select(AttemptRow)
+        .where(AttemptRow.run_id == run_id, AttemptRow.outcome.is_(None), AttemptRow.lease_expires_at < now)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for row in rows:
+        _lose(session, row, "its lease ran out", now=now)
+    return len(rows)
+
+
+def give_back(session: Session, attempt_id: str, *, worker: str, now: datetime) -> bool:
+    """The worker is known to be dead: its lease need not be waited for. False when the attempt has ended anyway."""
+    row = session.scalar(select(AttemptRow).where(AttemptRow.id == attempt_id).with_for_update())
+    if row is None:
+        raise NotFound(f"there is no attempt {attempt_id}")
+    if row.outcome is not None or row.worker != worker:
+        return False
+    _lose(session, row, "its process is gone", now=now)
+    return True
+
+
+def _lose(session: Session, row: AttemptRow, why: str, *, now: datetime) -> None:
+    runs.row(session, row.run_id, lock=True)
+    outcome = Outcome(
+        outcome=AttemptOutcome.LOST, failure_kind=FailureKind.WORKER_LOST, reason=f"worker {row.worker} was lost: {why}"
+    )  # fmt: skip
+    lost = (
+        update(AttemptRow)
+        .where(AttemptRow.id == row.id, AttemptRow.outcome.is_(None))
+        .values(
+            outcome=outcome.outcome, failure_kind=outcome.failure_kind, reason=outcome.reason, finished_at=now
+        )
+        .returning(AttemptRow.id)
+    )
+    if session.scalar(lost) is not None:
+        calls.settle_attempt(session, row.id, passed=False, dead=True)
+        _settle_phase(session, row, outcome, now=now)

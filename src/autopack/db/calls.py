@@ -1,0 +1,305 @@
+"""Model calls: reserved against the caps before, settled with the real usage after, journaled for good.
+
+An answer that reached us is never paid for again: a new try of the phase finds it here.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import false, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from autopack.db import events, phases, runs
+from autopack.db.tables import (
+    AttemptRow,
+    LlmResponseRow,
+    LlmUsageEventRow,
+    PhaseRow,
+    RunRow,
+    TokenBudgetEscalationRow,
+    TokenEstimationEventRow,
+)
+from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
+from autopack.domain.messages import Role
+from autopack.domain.phases import AttemptOutcome, StateCause
+from autopack.errors import BudgetReached, LeaseLost, NotFound
+
+
+def reserve(
+    session: Session, attempt_id: str, token: str, request: CallRequest, *, now: datetime
+) -> Reservation:
+    """Sets the worst case of a call aside, or returns the journaled answer to the same question.
+
+    Raises BudgetReached when a cap leaves no room, LeaseLost for a stale token. A repeat with the same call_id
+    changes nothing.
+    """
+    attempt = session.scalar(
+        select(AttemptRow).where(AttemptRow.id == attempt_id, AttemptRow.lease_token == token)
+    )
+    if attempt is None or attempt.outcome is not None:
+        raise LeaseLost(f"attempt {attempt_id} is no longer this worker's")
+    known = session.scalar(select(LlmUsageEventRow).where(LlmUsageEventRow.call_id == request.call_id))
+    if known is not None:
+        return Reservation(call_id=known.call_id, ask=known.ask)
+    if (journaled := _journaled(session, attempt, request)) is not None:
+        return journaled
+    _hold(session, attempt.run_id, request)
+    ask = 1 + _answered(session, attempt.run_id, attempt.phase_id, request.role)
+    session.execute(
+        insert(LlmUsageEventRow).values(
+            call_id=request.call_id, attempt_id=attempt_id, run_id=attempt.run_id, phase_id=attempt.phase_id,
+            role=request.role, ask=ask, status="reserved", provider=request.provider, model=request.model,
+            provider_mode=request.provider_mode, request_key=request.request_key,
+            request_max_tokens=request.max_tokens, reserved_tokens=request.reserve_tokens,
+            reserved_cost_usd=request.reserve_cost_usd, created_at=now,
+        )
+    )  # fmt: skip
+    return Reservation(call_id=request.call_id, ask=ask)
+
+
+def _answered(session: Session, run_id: str, phase_id: str, role: Role) -> int:
+    table = LlmUsageEventRow
+    query = select(func.count()).where(
+        table.run_id == run_id, table.phase_id == phase_id, table.role == role, table.status == "answered"
+    )
+    return session.scalar(query) or 0
+
+
+def _journaled(session: Session, attempt: AttemptRow, request: CallRequest) -> Reservation | None:
+    """An answer that a dead try of this phase got and nobody judged. From now on it is this try's."""
+    table = LlmResponseRow
+    row = session.execute(
+        select(table, LlmUsageEventRow.ask)
+        .join(AttemptRow, AttemptRow.id == table.attempt_id)
+        .join(LlmUsageEventRow, LlmUsageEventRow.call_id == table.call_id)
+        .where(
+            table.run_id == attempt.run_id, table.phase_id == attempt.phase_id, table.role == request.role,
+            table.request_key == request.request_key, table.request_max_tokens >= request.max_tokens,
+            AttemptRow.outcome.in_([AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED]),
+        )
+        .order_by(LlmUsageEventRow.ask)
+        .limit(1)
+    ).first()  # fmt: skip
+    if row is None:
+        return None
+    response: LlmResponseRow = row[0]
+    session.execute(update(table).where(table.call_id == response.call_id).values(attempt_id=attempt.id))
+    return Reservation(call_id=response.call_id, ask=row.ask, completion=response.completion)
+
+
+def _hold(session: Session, run_id: str, request: CallRequest) -> None:
+    """One statement checks the caps and sets the worst case aside: no other process can get in between."""
+    cost = request.reserve_cost_usd
+    tokens_fit = (RunRow.token_cap.is_(None)) | (
+        RunRow.tokens_used + RunRow.tokens_reserved + request.reserve_tokens <= RunRow.token_cap
+    )
+    room = RunRow.cost_usd + RunRow.cost_reserved_usd + (cost or 0.0) <= RunRow.cost_cap_usd
+    cost_fits = or_(RunRow.cost_cap_usd.is_(None), room if cost is not None else false())
+    held = session.execute(
+        update(RunRow)
+        .where(RunRow.id == run_id, tokens_fit, cost_fits)
+        .values(
+            tokens_reserved=RunRow.tokens_reserved + request.reserve_tokens,
+            cost_reserved_usd=RunRow.cost_reserved_usd + (cost or 0.0),
+        )
+        .returning(RunRow.id)
+    )
+    if held.first() is None:
+        _no_room(session, run_id, request)
+
+
+def _no_room(session: Session, run_id: str, request: CallRequest) -> None:
+    run = runs.row(session, run_id)
+    cap, used = run.token_cap, run.tokens_used + run.tokens_reserved
+    if cap is not None and used + request.reserve_tokens > cap:
+        raise BudgetReached(
+            f"token cap of run {run_id}: {cap} tokens, {run.tokens_used} used and {run.tokens_reserved} set aside; the next "
+            f"call may take up to {request.reserve_tokens}, so the cap would have to be {used + request.reserve_tokens} or more"
+        )
+    if request.reserve_cost_usd is None:
+        raise BudgetReached(
+            f"cost cap of run {run_id}: the price of {request.model} is unknown, so a call cannot be kept below "
+            f"{run.cost_cap_usd} USD; remove the cost cap or use a model with a known price"
+        )
+    raise BudgetReached(
+        f"cost cap of run {run_id}: {run.cost_cap_usd} USD, {run.cost_usd:.4f} used and {run.cost_reserved_usd:.4f} set aside; "
+        f"the next call may cost up to {request.reserve_cost_usd:.4f} USD"
+    )
+
+
+def pause_for_budget(session: Session, attempt_id: str, reason: str, *, now: datetime) -> None:
+    """A cap was reached: nothing more of the run is claimed until a person raises it."""
+    row = session.get(AttemptRow, attempt_id)
+    if row is not None:
+        cause = StateCause.COST_CAP if reason.startswith("cost cap") else StateCause.TOKEN_CAP
+        runs.pause(session, row.run_id, actor="autopack", now=now, cause=cause, reason=reason)
+
+
+def settle(session: Session, call_id: str, token: str, result: CallResult, *, now: datetime) -> None:
+    """Records what came of a call. Not fenced by the lease's end: what was spent was spent, whoever owns the phase.
+
+    A repeat changes nothing. Raises NotFound for a call that was never reserved by the holder of the token.
+    """
+    table = LlmUsageEventRow
+    row = session.scalar(
+        select(table)
+        .join(AttemptRow, AttemptRow.id == table.attempt_id)
+        .where(table.call_id == call_id, AttemptRow.lease_token == token)
+        .execution_options(populate_existing=True)
+    )
+    if row is None:
+        raise NotFound(f"there is no call {call_id} of this worker")
+    if row.status in ("answered", "failed"):
+        return
+    late = row.status == "abandoned"
+    completion, usage = result.completion, result.usage
+    session.execute(
+        update(table)
+        .where(table.call_id == call_id)
+        .values(
+            status="answered" if completion else "failed", completed_at=now, error=result.error, retries=result.retries,
+            duration_seconds=result.duration_seconds, usage_source=result.usage_source,
+            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens,
+            cache_read_input_tokens=usage.cache_read_input_tokens, cache_write_input_tokens=usage.cache_write_input_tokens,
+            reasoning_output_tokens=usage.reasoning_output_tokens, cost_usd=result.cost_usd,
+            cost_source=result.cost_source, price_table_version=result.price_table_version,
+            is_complete=completion is not None, is_truncated=result.is_truncated, finish_reason=result.finish_reason,
+            response_id=result.response_id, first_token_seconds=result.first_token_seconds,
+            model=result.model or row.model,
+        )
+    )  # fmt: skip
+    _release(session, row, result, late=late)
+    _journal(session, row, result, now=now)
+    _record_estimate(session, row, result, now=now)
+    if completion is None:
+        events.record(
+            session, run_id=row.run_id, phase_id=row.phase_id, attempt_id=row.attempt_id, kind="model_call_failed",
+            actor="autopack", now=now, call_id=call_id, error=result.error,
+        )  # fmt: skip
+
+
+def _release(session: Session, row: LlmUsageEventRow, result: CallResult, *, late: bool) -> None:
+    """The reservation gives way to the real usage. Where that is unknown and may have been paid, it stays set aside."""
+    total = result.usage.total_tokens
+    free_tokens = 0 if late or (total is None and result.may_have_been_paid) else row.reserved_tokens
+    free_cost = (
+        0.0
+        if late or (result.cost_usd is None and result.may_have_been_paid)
+        else row.reserved_cost_usd or 0.0
+    )
+    session.execute(
+        update(RunRow)
+        .where(RunRow.id == row.run_id)
+        .values(
+            tokens_reserved=RunRow.tokens_reserved - free_tokens,
+            cost_reserved_usd=func.abs(RunRow.cost_reserved_usd - free_cost),
+            tokens_used=RunRow.tokens_used + (total or 0),
+            cost_usd=RunRow.cost_usd + (result.cost_usd or 0.0),
+            calls_of_unknown_usage=RunRow.calls_of_unknown_usage
+            + int(total is None and result.may_have_been_paid),
+        )
+    )
+    if total:
+        session.execute(
+            update(PhaseRow)
+            .where(PhaseRow.run_id == row.run_id, PhaseRow.phase_id == row.phase_id)
+            .values(tokens_used=PhaseRow.tokens_used + total)
+        )
+
+
+def _journal(session: Session, row: LlmUsageEventRow, result: CallResult, *, now: datetime) -> None:
+    if result.completion is not None:
+        session.execute(
+            insert(LlmResponseRow).values(
+                call_id=row.call_id, attempt_id=row.attempt_id, run_id=row.run_id, phase_id=row.phase_id, role=row.role,
+                request_key=row.request_key, request_max_tokens=row.request_max_tokens, completion=result.completion,
+                created_at=now,
+            )
+        )  # fmt: skip
+
+
+def _record_estimate(session: Session, row: LlmUsageEventRow, result: CallResult, *, now: datetime) -> None:
+    made = result.estimate
+    if made is None:
+        return
+    phase = phases.get(session, row.run_id, row.phase_id)
+    session.execute(
+        insert(TokenEstimationEventRow).values(
+            call_id=row.call_id, run_id=row.run_id, phase_id=row.phase_id, timestamp=now, category=phase.task_category,
+            complexity=phase.complexity, deliverable_count=len(phase.scope.deliverables),
+            deliverables_json=list(phase.scope.deliverables), features_json=made.features,
+            estimator_version=made.version, predicted_output_tokens=made.predicted_output_tokens,
+            selected_budget=row.request_max_tokens, actual_output_tokens=result.usage.output_tokens,
+            truncated=result.is_truncated, stop_reason=result.finish_reason, model=result.model or row.model,
+            provider_mode=row.provider_mode,
+        )
+    )  # fmt: skip
+    if made.escalated_from is not None:
+        session.execute(
+            insert(TokenBudgetEscalationRow).values(
+                call_id=row.call_id, run_id=row.run_id, phase_id=row.phase_id, timestamp=now, reason="truncated",
+                from_budget=made.escalated_from, to_budget=row.request_max_tokens, model=result.model or row.model,
+            )
+        )  # fmt: skip
+
+
+def settle_attempt(session: Session, attempt_id: str, *, passed: bool, dead: bool) -> None:
+    """The attempt has ended: its open reservations are abandoned, and its builder calls learn their outcome.
+
+    The last builder answer of an attempt that passed became the work; every other one did not. The calls of a
+    dead attempt are judged by the attempt that uses their answers next.
+    """
+    for row in session.scalars(
+        select(LlmUsageEventRow).where(
+            LlmUsageEventRow.attempt_id == attempt_id, LlmUsageEventRow.status == "reserved"
+        )
+    ).all():
+        _abandon(session, row)
+    if dead:
+        return
+    table, used = TokenEstimationEventRow, LlmResponseRow
+    mine = select(used.call_id).where(used.attempt_id == attempt_id, used.role == Role.BUILDER)
+    session.execute(update(table).where(table.call_id.in_(mine)).values(success=False))
+    if passed:
+        last = session.scalar(mine.order_by(used.created_at.desc()).limit(1))
+        session.execute(update(table).where(table.call_id == last).values(success=True))
+
+
+def _abandon(session: Session, row: LlmUsageEventRow) -> None:
+    session.execute(
+        update(LlmUsageEventRow)
+        .where(LlmUsageEventRow.call_id == row.call_id, LlmUsageEventRow.status == "reserved")
+        .values(status="abandoned", usage_source="missing", is_complete=False, error="no answer was recorded")
+    )
+    session.execute(
+        update(RunRow)
+        .where(RunRow.id == row.run_id)
+        .values(
+            tokens_reserved=RunRow.tokens_reserved - row.reserved_tokens,
+            cost_reserved_usd=func.abs(RunRow.cost_reserved_usd - (row.reserved_cost_usd or 0.0)),
+            calls_of_unknown_usage=RunRow.calls_of_unknown_usage + 1,
+        )
+    )
+
+
+def telemetry_counts(session: Session, run_id: str, phase_id: str | None = None) -> dict[str, int]:
+    """Rows in the two telemetry tables, for a run or one of its phases."""
+    counts: dict[str, int] = {}
+    tables: list[type[Any]] = [LlmUsageEventRow, TokenEstimationEventRow]
+    for table in tables:
+        query = select(func.count()).select_from(table).where(table.run_id == run_id)
+        if phase_id is not None:
+            query = query.where(table.phase_id == phase_id)
+        counts[table.__tablename__] = session.scalar(query) or 0
+    return counts
+
+
+def page(session: Session, run_id: str, *, phase_id: str | None, after: int, limit: int) -> list[CallRecord]:
+    table = LlmUsageEventRow
+    query = select(table).where(table.run_id == run_id, table.id > after)
+    if phase_id is not None:
+        query = query.where(table.phase_id == phase_id)
+    return [
+        CallRecord(**{name: getattr(row, name) for name in CallRecord.__dataclass_fields__})
+        for row in session.scalars(query.order_by(table.id).limit(limit))
+    ]

@@ -1,0 +1,234 @@
+"""The claim: the one door from QUEUED into EXECUTING."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import ScalarSelect, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from autopack.db import attempts, events, idle, phases, runs
+from autopack.db.tables import ApprovalRequestRow, AttemptRow, PhaseDependencyRow, PhaseRow, RunRow, TierRow
+from autopack.domain.phases import (
+    CLOSED_STATES,
+    OPEN_STATES,
+    ApprovedPlan,
+    AttemptOutcome,
+    Claim,
+    FailureKind,
+    Idle,
+    IdleReason,
+    Phase,
+    PhaseState,
+    PreviousAttempt,
+    RunState,
+    StateCause,
+)
+from autopack.errors import LeaseLost, PhaseBlocked
+
+
+def claim(
+    session: Session, *, run_id: str, phase_id: str | None = None, force: bool = False, worker: str,
+    attempt_id: str, lease_token: str, lease_seconds: float, base_commit: str | None = None, now: datetime,
+) -> Claim | Idle:  # fmt: skip
+    """Takes the next due phase of the lowest open tier, or exactly `phase_id`; counts the attempt now.
+
+    A repeat with a lease token that is known returns the same claim, so a lost answer loses nothing. Raises
+    PhaseBlocked when the named phase cannot be drained now.
+    """
+    if (again := session.scalar(select(AttemptRow).where(AttemptRow.lease_token == lease_token))) is not None:
+        if again.outcome is not None:
+            raise LeaseLost(f"attempt {again.id} has ended")
+        return _claim_of(session, again)
+    run = runs.row(session, run_id)
+    attempts.give_back_expired(session, run_id, now=now)
+    if stopped := idle.stopped(session, run, now):
+        return stopped
+    if phase_id is not None:
+        _make_claimable(session, run_id, phase_id, force=force, actor=worker, now=now)
+        wanted = (
+            select(PhaseRow.id)
+            .where(PhaseRow.run_id == run_id, PhaseRow.phase_id == phase_id)
+            .scalar_subquery()
+        )
+    else:
+        wanted = _next_due(run_id, now)
+    taken = session.execute(
+        update(PhaseRow)
+        .where(PhaseRow.id == wanted, PhaseRow.state == PhaseState.QUEUED)
+        .values(
+            state=PhaseState.EXECUTING, attempts=PhaseRow.attempts + 1, not_before=None, updated_at=now,
+            started_at=func.coalesce(PhaseRow.started_at, now),
+        )
+        .returning(PhaseRow.phase_id, PhaseRow.attempts)
+    ).first()  # fmt: skip
+    if taken is None:
+        if phase_id is not None:
+            raise PhaseBlocked(f"phase {phase_id} of run {run_id} was taken by another worker just now")
+        return idle.explain(session, run, now)
+    number = attempts.last_number(session, run_id, taken.phase_id) + 1
+    if stopped := _count_started(session, run, first=number == 1, now=now, base_commit=base_commit):
+        # Nothing was started: the cap was reached by the phase that would have been next.
+        session.execute(
+            update(PhaseRow)
+            .where(PhaseRow.run_id == run_id, PhaseRow.phase_id == taken.phase_id)
+            .values(state=PhaseState.QUEUED, attempts=PhaseRow.attempts - 1)
+        )
+        return stopped
+    attempt = AttemptRow(
+        id=attempt_id, run_id=run_id, phase_id=taken.phase_id, number=number, worker=worker, lease_token=lease_token,
+        lease_expires_at=now + timedelta(seconds=lease_seconds), claimed_at=now,
+    )  # fmt: skip
+    session.add(attempt)
+    session.flush()
+    events.record(
+        session, run_id=run_id, phase_id=taken.phase_id, attempt_id=attempt_id, kind="claimed", actor=worker, now=now, number=number
+    )  # fmt: skip
+    return _claim_of(session, attempt)
+
+
+def _next_due(run_id: str, now: datetime) -> ScalarSelect[int]:
+    """The row id of the next phase: lowest open tier, then priority, then plan order. Walks one index."""
+    inner, wanted = aliased(PhaseRow), aliased(PhaseRow)
+    open_tier = (
+        select(TierRow.tier_index)
+        .where(
+            TierRow.run_id == run_id,
+            select(inner.id)
+            .where(
+                inner.run_id == run_id, inner.tier_index == TierRow.tier_index, inner.state.in_(OPEN_STATES)
+            )
+            .exists(),
+        )
+        .order_by(TierRow.tier_index)
+        .limit(1)
+        .scalar_subquery()
+    )
+    unmet = (
+        select(PhaseDependencyRow.depends_on)
+        .join(wanted, (wanted.run_id == run_id) & (wanted.phase_id == PhaseDependencyRow.depends_on))
+        .where(
+            PhaseDependencyRow.run_id == run_id,
+            PhaseDependencyRow.phase_id == PhaseRow.phase_id,
+            wanted.state.not_in(CLOSED_STATES),
+        )
+        .correlate(PhaseRow)
+        .exists()
+    )
+    return (
+        select(PhaseRow.id)
+        .where(
+            PhaseRow.run_id == run_id,
+            PhaseRow.tier_index == open_tier,
+            PhaseRow.state == PhaseState.QUEUED,
+            (PhaseRow.not_before.is_(None)) | (PhaseRow.not_before <= now),
+            ~unmet,
+        )
+        .order_by(PhaseRow.priority_rank, PhaseRow.phase_index)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+
+
+def _count_started(
+    session: Session, run: RunRow, *, first: bool, now: datetime, base_commit: str | None
+) -> Idle | None:
+    """Marks the run as running, and counts phases that are started for the first time where `max_phases` asks."""
+    started = run.state != RunState.QUEUED and run.base_commit is not None
+    if started and run.max_phases is None:
+        return None  # every claim of a run writing the run's row would make claims wait for each other
+    counted = session.execute(
+        update(RunRow)
+        .where(RunRow.id == run.id, (RunRow.max_phases.is_(None)) | (RunRow.phases_started + int(first) <= RunRow.max_phases))
+        .values(
+            phases_started=RunRow.phases_started + int(first), started_at=func.coalesce(RunRow.started_at, now),
+            base_commit=func.coalesce(RunRow.base_commit, base_commit),
+        )
+        .returning(RunRow.id)
+    )  # fmt: skip
+    if counted.first() is None:
+        reason = f"max_phases is {run.max_phases}, and that many phases were started"
+        runs.pause(session, run.id, actor="autopack", now=now, cause=StateCause.MAX_PHASES, reason=reason)
+        return Idle(reason=IdleReason.BUDGET, detail=reason)
+    if run.state == RunState.QUEUED:
+        runs.set_state(session, run.id, RunState.RUNNING, actor="autopack", now=now)
+    return None
+
+
+def _make_claimable(
+    session: Session, run_id: str, phase_id: str, *, force: bool, actor: str, now: datetime
+) -> None:
+    """Raises PhaseBlocked unless the phase may run now; a FAILED one is queued again first."""
+    phase = phases.get(session, run_id, phase_id)
+    if phase.state not in (PhaseState.QUEUED, PhaseState.FAILED):
+        raise PhaseBlocked(
+            f"phase {phase_id} of run {run_id} is {phase.state}; only QUEUED and FAILED phases can be drained"
+        )
+    if not force and (reason := _held_back_by(session, phase)):
+        raise PhaseBlocked(
+            f"phase {phase_id} of run {run_id} is held back: {reason}. Drain that first, or use --force."
+        )
+    if phase.state is PhaseState.FAILED:
+        phases.requeue(session, run_id, phase_id, actor=actor, now=now)
+
+
+def _held_back_by(session: Session, phase: Phase) -> str | None:
+    earlier = session.execute(
+        select(PhaseRow.tier_id, PhaseRow.phase_id, PhaseRow.state)
+        .where(
+            PhaseRow.run_id == phase.run_id,
+            PhaseRow.tier_index < phase.tier_index,
+            PhaseRow.state.in_(OPEN_STATES),
+        )
+        .order_by(PhaseRow.phase_index)
+        .limit(1)
+    ).first()
+    if earlier is not None:
+        return f"the earlier tier {earlier.tier_id} is open (phase {earlier.phase_id} is {earlier.state})"
+    states = session.execute(
+        select(PhaseRow.phase_id, PhaseRow.state)
+        .where(
+            PhaseRow.run_id == phase.run_id,
+            PhaseRow.phase_id.in_(phase.depends_on),
+            PhaseRow.state.in_(OPEN_STATES),
+        )
+        .limit(1)
+    ).first()
+    return f"it depends on {states.phase_id}, which is {states.state}" if states else None
+
+
+def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
+    run_id, phase_id = attempt.run_id, attempt.phase_id
+    earlier = session.scalars(
+        select(AttemptRow)
+        .where(
+            AttemptRow.run_id == run_id, AttemptRow.phase_id == phase_id, AttemptRow.number < attempt.number
+        )
+        .order_by(AttemptRow.number)
+    ).all()
+    failed = [row for row in earlier if row.outcome == AttemptOutcome.FAILED]
+    dead = tuple(
+        row.id for row in earlier if row.outcome in (AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED)
+    )
+    return Claim(
+        attempt_id=attempt.id, lease_token=attempt.lease_token, lease_expires_at=attempt.lease_expires_at,
+        number=attempt.number, run=runs.to_domain(runs.row(session, run_id), {}), phase=phases.get(session, run_id, phase_id),
+        previous=tuple(
+            PreviousAttempt(number=row.number, failure_kind=FailureKind(row.failure_kind) if row.failure_kind else None, reason=row.reason)
+            for row in failed[-2:]
+        ),
+        dead_attempts=dead, approved=_approved(session, run_id, phase_id),
+    )  # fmt: skip
+
+
+def _approved(session: Session, run_id: str, phase_id: str) -> ApprovedPlan | None:
+    table = ApprovalRequestRow
+    row = session.scalar(
+        select(table)
+        .where(table.run_id == run_id, table.phase_id == phase_id, table.status == "approved")
+        .limit(1)
+    )
+    if row is None:
+        return None
+    return ApprovedPlan(
+        approval_id=row.id, diff_hash=row.diff_hash, base_commit=row.base_commit, plan=row.plan
+    )

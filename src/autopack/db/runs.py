@@ -1,0 +1,199 @@
+"""Runs: made from a plan, read, paused, resumed, cancelled, and settled from what their phases became."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from autopack.db import events
+from autopack.db.tables import PhaseDependencyRow, PhaseRow, RunRow, TierRow
+from autopack.domain import lifecycle
+from autopack.domain.phases import FailureKind, PhaseState, Run, RunState, StateCause
+from autopack.domain.plan import Plan, content_hash
+from autopack.errors import Conflict, NotFound
+
+_INSERT_AT_ONCE = 1000
+
+
+def create(session: Session, plan: Plan, *, actor: str, now: datetime) -> bool:
+    """Stores the run with all its phases QUEUED. False when the same run is already there.
+
+    Raises Conflict when the id is taken by a run of other content.
+    """
+    digest = content_hash(plan)
+    there = session.scalar(select(RunRow.plan_hash).where(RunRow.id == plan.run_id))
+    if there is not None:
+        if there != digest:
+            raise Conflict(
+                f"run {plan.run_id} exists with other content; choose another run_id, nothing was changed"
+            )
+        return False
+    session.execute(
+        insert(RunRow).values(
+            id=plan.run_id, goal=plan.goal, state=RunState.QUEUED, plan_hash=digest, safety_profile=plan.safety_profile,
+            token_cap=plan.token_cap, cost_cap_usd=plan.cost_cap_usd, max_duration_minutes=plan.max_duration_minutes,
+            max_phases=plan.max_phases, created_at=now, updated_at=now,
+        )
+    )  # fmt: skip
+    tiers = [
+        {"run_id": plan.run_id, "tier_id": tier.tier_id, "tier_index": index, "name": tier.name}
+        for index, tier in enumerate(plan.tiers)
+    ]
+    _insert_all(session, TierRow, tiers)
+    _insert_all(session, PhaseRow, _phase_values(plan, now))
+    dependencies = [
+        {"run_id": plan.run_id, "phase_id": phase.phase_id, "depends_on": wanted}
+        for _, phase in plan.phases()
+        for wanted in phase.depends_on
+    ]
+    _insert_all(session, PhaseDependencyRow, dependencies)
+    events.record(session, run_id=plan.run_id, kind="run_created", actor=actor, now=now, plan_hash=digest)
+    return True
+
+
+def _insert_all(session: Session, table: type[Any], rows: Iterable[dict[str, Any]]) -> None:
+    rows = list(rows)
+    for start in range(0, len(rows), _INSERT_AT_ONCE):
+        session.execute(insert(table), rows[start : start + _INSERT_AT_ONCE])
+
+
+def _phase_values(plan: Plan, now: datetime) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": plan.run_id, "phase_id": phase.phase_id, "tier_id": plan.tiers[tier_index].tier_id,
+            "tier_index": tier_index, "phase_index": phase_index, "name": phase.name, "goal": phase.goal,
+            "task_category": phase.task_category, "complexity": phase.complexity, "state": PhaseState.QUEUED,
+            "priority": phase.priority, "priority_rank": -phase.priority, "max_attempts": phase.max_attempts,
+            "scope": {
+                "paths": list(phase.scope.paths), "read_only_context": list(phase.scope.read_only_context),
+                "deliverables": list(phase.scope.deliverables), "checks": list(phase.scope.checks),
+            },
+            "created_at": now, "updated_at": now,
+        }
+        for phase_index, (tier_index, phase) in enumerate(plan.phases())
+    ]  # fmt: skip
+
+
+def row(session: Session, run_id: str, *, lock: bool = False) -> RunRow:
+    """The row; `lock` makes other transactions that lock it wait (on SQLite every transaction does)."""
+    query = select(RunRow).where(RunRow.id == run_id).execution_options(populate_existing=True)
+    found = session.scalar(query.with_for_update() if lock else query)
+    if found is None:
+        raise NotFound(f"there is no run {run_id} in this database")
+    return found
+
+
+def get(session: Session, run_id: str) -> Run:
+    """The run with its phases counted by state."""
+    found = row(session, run_id)
+    counts = session.execute(
+        select(PhaseRow.state, func.count()).where(PhaseRow.run_id == run_id).group_by(PhaseRow.state)
+    ).all()
+    return to_domain(found, {str(state): int(count) for state, count in counts})
+
+
+def page(session: Session, *, after: str | None, limit: int) -> list[Run]:
+    query = select(RunRow).order_by(RunRow.id).limit(limit)
+    if after is not None:
+        query = query.where(RunRow.id > after)
+    return [to_domain(each, {}) for each in session.scalars(query)]
+
+
+def to_domain(row: RunRow, counts: dict[str, int]) -> Run:
+    return Run(
+        run_id=row.id, goal=row.goal, state=RunState(row.state), plan_hash=row.plan_hash, safety_profile=row.safety_profile,
+        state_cause=StateCause(row.state_cause) if row.state_cause else None, state_reason=row.state_reason,
+        token_cap=row.token_cap, cost_cap_usd=row.cost_cap_usd, max_duration_minutes=row.max_duration_minutes,
+        max_phases=row.max_phases, tokens_used=row.tokens_used, tokens_reserved=row.tokens_reserved, cost_usd=row.cost_usd,
+        calls_of_unknown_usage=row.calls_of_unknown_usage, base_commit=row.base_commit, head_commit=row.head_commit,
+        created_at=row.created_at, started_at=row.started_at, completed_at=row.completed_at, phase_counts=counts,
+    )  # fmt: skip
+
+
+def set_state(
+    session: Session, run_id: str, state: RunState, *, actor: str, now: datetime,
+    cause: StateCause | None = None, reason: str | None = None,
+) -> None:  # fmt: skip
+    """Writes a state that differs from the present one, with its event."""
+    changed = session.execute(
+        update(RunRow)
+        .where(RunRow.id == run_id, RunRow.state != state)
+        .values(
+            state=state, state_cause=cause, state_reason=reason, updated_at=now,
+            completed_at=now if state in lifecycle.DONE_STATES else None,
+        )
+        .returning(RunRow.id)
+    )  # fmt: skip
+    if changed.first() is not None:
+        events.record(
+            session, run_id=run_id, kind="run_state", actor=actor, now=now, state=state, reason=reason
+        )
+
+
+def pause(
+    session: Session, run_id: str, *, actor: str, now: datetime, cause: StateCause, reason: str
+) -> None:
+    """No phase of the run is claimed from now on; what is executing ends as it would."""
+    found = row(session, run_id, lock=True)
+    if found.state in lifecycle.DONE_STATES:
+        raise Conflict(f"run {run_id} is {found.state}; there is nothing to pause")
+    set_state(session, run_id, RunState.PAUSED, actor=actor, now=now, cause=cause, reason=reason)
+
+
+def resume(session: Session, run_id: str, *, caps: dict[str, Any], actor: str, now: datetime) -> None:
+    """Goes on with a PAUSED run; `caps` (columns of the run) replace the present ones."""
+    found = row(session, run_id, lock=True)
+    if found.state != RunState.PAUSED:
+        raise Conflict(f"run {run_id} is {found.state}, not PAUSED")
+    if caps:
+        session.execute(update(RunRow).where(RunRow.id == run_id).values(**caps))
+        events.record(session, run_id=run_id, kind="caps_changed", actor=actor, now=now, **caps)
+    set_state(session, run_id, RunState.RUNNING, actor=actor, now=now)
+    settle(session, run_id, actor=actor, now=now)
+
+
+def cancel(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
+    """Queued and waiting phases are CANCELLED now; an executing one is told at its next renewal."""
+    found = row(session, run_id, lock=True)
+    if found.state in lifecycle.DONE_STATES:
+        raise Conflict(f"run {run_id} is {found.state}; there is nothing to cancel")
+    session.execute(
+        update(PhaseRow)
+        .where(PhaseRow.run_id == run_id, PhaseRow.state.in_([PhaseState.QUEUED, PhaseState.GATE]))
+        .values(state=PhaseState.CANCELLED, updated_at=now, completed_at=now)
+    )
+    set_state(session, run_id, RunState.CANCELLED, actor=actor, now=now, cause=StateCause.PERSON)
+
+
+def settle(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
+    """Writes what the run is now that some phase of it has changed."""
+    found = row(session, run_id, lock=True)
+    state = lifecycle.run_state(RunState(found.state), _states(session, run_id))
+    if state != found.state:
+        set_state(session, run_id, state, actor=actor, now=now)
+
+
+def reopen(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
+    """A run that had ended has work again (a phase was requeued)."""
+    if row(session, run_id, lock=True).state in lifecycle.DONE_STATES:
+        set_state(session, run_id, RunState.RUNNING, actor=actor, now=now)
+
+
+def _states(session: Session, run_id: str) -> lifecycle.PhaseStates:
+    # One probe of an index per state: counting would cost more the longer the run is.
+    present = frozenset(
+        state
+        for state in PhaseState
+        if session.scalar(
+            select(PhaseRow.id).where(PhaseRow.run_id == run_id, PhaseRow.state == state).limit(1)
+        )
+    )
+    policy = select(PhaseRow.id).where(
+        PhaseRow.run_id == run_id,
+        PhaseRow.state == PhaseState.FAILED,
+        PhaseRow.failure_kind == FailureKind.POLICY_VIOLATION,
+    )
+    violated = PhaseState.FAILED in present and session.scalar(policy.limit(1)) is not None
+    return lifecycle.PhaseStates(present=present, policy_failures=violated)

@@ -1,0 +1,98 @@
+"""A model call as the database keeps it: asked for with its worst case, settled with what really came."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from autopack.domain.messages import ProviderMode, Role, Usage
+from autopack.domain.phases import JsonObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallRequest:
+    """`reserve_tokens` and `reserve_cost_usd` are the most that the call can take; no cost is an unknown price."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    call_id: str
+    role: Role
+    provider: str
+    model: str
+    provider_mode: ProviderMode
+    request_key: str
+    max_tokens: int
+    reserve_tokens: int
+    reserve_cost_usd: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """`completion` is there when a dead try of the phase already got the answer: then nothing is to be called."""
+
+    call_id: str
+    ask: int
+    completion: JsonObject | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateMade:
+    predicted_output_tokens: int
+    version: str
+    features: JsonObject
+    escalated_from: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallResult:
+    """What came of a call: a completion, or an error. `may_have_been_paid` tells a cut answer from a refusal."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    completion: JsonObject | None = None
+    usage: Usage = field(default_factory=Usage)
+    usage_source: str = "missing"
+    finish_reason: str | None = None
+    is_truncated: bool = False
+    model: str | None = None
+    cost_usd: float | None = None
+    cost_source: str | None = None
+    price_table_version: str | None = None
+    error: str | None = None
+    may_have_been_paid: bool = True
+    response_id: str | None = None
+    retries: int = 0
+    duration_seconds: float | None = None
+    first_token_seconds: float | None = None
+    estimate: EstimateMade | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallRecord:
+    """A row of `llm_usage_events` as it is shown; `id` pages through them."""
+
+    id: int
+    call_id: str
+    attempt_id: str
+    run_id: str
+    phase_id: str
+    role: str
+    ask: int
+    status: str
+    provider: str
+    model: str
+    provider_mode: str
+    request_max_tokens: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_input_tokens: int | None
+    cache_write_input_tokens: int | None
+    reasoning_output_tokens: int | None
+    finish_reason: str | None
+    is_truncated: bool | None
+    is_complete: bool | None
+    cost_usd: float | None
+    usage_source: str | None
+    error: str | None
+    retries: int
+    duration_seconds: float | None
+    created_at: datetime
+    completed_at: datetime | None

@@ -1,0 +1,234 @@
+"""Bodies of requests and answers, shared by the API and the client.
+
+What comes in is strict: unknown fields are errors, text is NFC without NUL or lone surrogates, integers fit
+63 bits. What goes out are the classes of `domain`.
+"""
+
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from autopack.domain.calls import CallRequest, CallResult
+from autopack.domain.phases import Claim, Idle, Outcome, Phase, Scope
+from autopack.domain.plan import PhasePlan, Plan, TierPlan, problems
+
+MAX_INTEGER = 2**63 - 1
+MAX_NESTING = 50
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _ref_safe(name: str) -> str:
+    """Run ids become branch names, so git's rules for those hold."""
+    if ".." in name or name.endswith((".", ".lock")):
+        raise ValueError("must not hold '..' nor end in '.' or '.lock'")
+    return name
+
+
+Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_nfc)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_nfc)]
+Id = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"), AfterValidator(_ref_safe)
+]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Path = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_nfc)]
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
+Count = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def reject_unstorable(value: Any, depth: int = 0) -> None:
+    """Raises ValueError for what no database can hold: NUL, lone surrogates, integers beyond 63 bits, deep nesting."""
+    if depth > MAX_NESTING:
+        raise ValueError(f"nested more than {MAX_NESTING} levels deep")
+    if isinstance(value, str):
+        _reject_unstorable_text(value)
+    elif isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise ValueError("an integer is beyond 63 bits")
+    elif isinstance(value, dict):
+        reject_unstorable([*value.keys(), *value.values()], depth)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            reject_unstorable(each, depth + 1)
+
+
+def _reject_unstorable_text(text: str) -> None:
+    if "\0" in text:
+        raise ValueError("text holds a NUL character")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("text holds a lone surrogate")
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _storable(cls, value: Any) -> Any:
+        reject_unstorable(value)
+        return value
+
+
+class ScopeBody(Body):
+    paths: list[Path] = Field(default=[], max_length=1000)
+    read_only_context: list[Path] = Field(default=[], max_length=1000)
+    deliverables: list[Path] = Field(default=[], max_length=200)
+    checks: list[Annotated[Text, StringConstraints(min_length=1)]] = Field(default=[], max_length=50)
+
+
+class PhaseBody(Body):
+    phase_id: Id
+    name: ShortText | None = None
+    goal: Annotated[Text, StringConstraints(min_length=1)]
+    task_category: Word = "implementation"
+    complexity: Literal["low", "medium", "high"] = "medium"
+    scope: ScopeBody = ScopeBody()
+    depends_on: list[Id] = Field(default=[], max_length=1000)
+    priority: Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000)] = 0
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
+
+    def to_domain(self) -> PhasePlan:
+        scope = Scope(
+            paths=tuple(self.scope.paths), read_only_context=tuple(self.scope.read_only_context),
+            deliverables=tuple(self.scope.deliverables), checks=tuple(self.scope.checks),
+        )  # fmt: skip
+        return PhasePlan(
+            phase_id=self.phase_id, name=self.name or self.phase_id, goal=self.goal, task_category=self.task_category,
+            complexity=self.complexity, scope=scope, depends_on=tuple(self.depends_on), priority=self.priority,
+            max_attempts=self.max_attempts,
+        )  # fmt: skip
+
+
+class TierBody(Body):
+    tier_id: Id
+    name: ShortText | None = None
+    phases: list[PhaseBody] = Field(min_length=1)
+
+
+class PlanBody(Body):
+    """A plan, version 1: what `autopack run create` reads and POST /runs takes."""
+
+    autopack: Literal[1]
+    run_id: Id
+    goal: Text = ""
+    safety_profile: Word = "standard"
+    token_cap: Count | None = None
+    cost_cap_usd: Annotated[float, Field(gt=0)] | None = None
+    max_duration_minutes: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
+    max_phases: Count | None = None
+    tiers: list[TierBody] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if found := problems(self.to_domain()):
+            raise ValueError("; ".join(found))
+        return self
+
+    def to_domain(self) -> Plan:
+        tiers = tuple(
+            TierPlan(
+                tier_id=tier.tier_id, name=tier.name or tier.tier_id, phases=tuple(phase.to_domain() for phase in tier.phases)
+            )
+            for tier in self.tiers
+        )  # fmt: skip
+        return Plan(
+            run_id=self.run_id, goal=self.goal, tiers=tiers, safety_profile=self.safety_profile, token_cap=self.token_cap,
+            cost_cap_usd=self.cost_cap_usd, max_duration_minutes=self.max_duration_minutes, max_phases=self.max_phases,
+        )  # fmt: skip
+
+
+class ClaimBody(Body):
+    """`lease_token` is made by the worker: a repeat of the same claim returns the same attempt."""
+
+    run_id: Id
+    phase_id: Id | None = None
+    force: bool = False
+    worker: ShortText
+    lease_token: Token
+    lease_seconds: Seconds = 60.0
+    base_commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")] | None = None
+
+
+class ClaimAnswer(BaseModel):
+    """One of the two: a claim, or why there is none."""
+
+    claim: Claim | None = None
+    idle: Idle | None = None
+
+
+class RenewBody(Body):
+    lease_token: Token
+    lease_seconds: Seconds = 60.0
+
+
+class RenewAnswer(BaseModel):
+    lease_expires_at: datetime
+    cancelled: bool
+    """The run was cancelled: stop the work and finish with the outcome CANCELLED."""
+
+
+class ReserveBody(Body):
+    lease_token: Token
+    request: CallRequest
+
+
+class SettleBody(Body):
+    lease_token: Token
+    result: CallResult
+
+
+class FinishBody(Body):
+    """`claim_next` saves a round trip: the answer then holds the next claim, or why there is none."""
+
+    lease_token: Token
+    outcome: Outcome
+    claim_next: ClaimBody | None = None
+
+
+class FinishAnswer(BaseModel):
+    phase: Phase
+    next: ClaimAnswer | None = None
+
+
+class LostBody(Body):
+    """Sent by a drain that has seen that the worker's process is gone."""
+
+    worker: ShortText
+
+
+class BudgetBody(Body):
+    lease_token: Token
+    reason: Text
+
+
+class ActorBody(Body):
+    by: ShortText = "a person"
+    reason: Text | None = None
+
+
+class ResumeBody(ActorBody):
+    """Caps given here replace the run's."""
+
+    token_cap: Count | None = None
+    cost_cap_usd: Annotated[float, Field(gt=0)] | None = None
+    max_duration_minutes: Count | None = None
+    max_phases: Count | None = None
+
+
+class Problem(BaseModel):
+    """RFC 9457; `code` names the error class, the same on both sides."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+class TelemetryCounts(BaseModel):
+    llm_usage_events: int
+    token_estimation_v2_events: int

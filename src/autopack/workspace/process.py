@@ -1,0 +1,191 @@
+"""One hostile command: limited, watched by a supervisor process, and gone entirely afterwards."""
+
+import os
+import re
+import secrets
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+
+import anyio
+from anyio.abc import Process
+
+from autopack.errors import InvalidInput, NotReady
+from autopack.workspace.plumbing import send_signal
+
+# Longer than the supervisor needs before it gives up on a process that cannot be killed (20 s).
+_PATIENCE_SECONDS = 30.0
+_LONGEST_REPORT = 16 << 20
+# Imported rather than run as a script: Python compiles a script anew at every start.
+_START = (
+    "import sys; sys.path.append(sys.argv[1]); import supervisor; sys.exit(supervisor.main(int(sys.argv[2])))"
+)
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class SupervisorNotReady(NotReady):
+    """The process that watches over commands cannot be started."""
+
+    code = "supervisor_not_ready"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one command may use; None is no limit. `processes` holds for ordinary users, never for root."""
+
+    wall_seconds: float = 600.0
+    memory_bytes: int | None = None
+    file_bytes: int | None = 1 << 30
+    open_files: int | None = 1024
+    processes: int | None = 512
+    output_bytes: int = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessResult:
+    """How a command ended. `exit_code` is None unless it ended by itself, with an exit code, in time."""
+
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool
+    duration_seconds: float
+    output: str
+    output_truncated: bool
+    survivors: int
+    """Processes that were still there when the command was over, and were killed."""
+    unkilled: int = 0
+    """Processes that not even SIGKILL ended within 20 s."""
+    lost: bool = False
+    """The supervisor itself was killed: how the command ended, and what it left running, is not known."""
+
+
+async def run_limited(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], limits: Limits
+) -> ProcessResult:
+    """Runs to the end, the time limit or the caller's cancellation; on each, every process of it is killed."""
+    nonce = secrets.token_hex(16)
+    order = _order(nonce, command, cwd, environment, limits)
+    report = bytearray()
+    started = anyio.current_time()
+    process = await _start_supervisor()
+    try:
+        with anyio.move_on_after(limits.wall_seconds + _PATIENCE_SECONDS):
+            await _send(process, order)
+            await _collect(process, report)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end(process, report)
+    return _result(bytes(report), nonce, anyio.current_time() - started)
+
+
+def _order(
+    nonce: str, command: Sequence[str], cwd: Path, environment: Mapping[str, str], limits: Limits
+) -> bytes:
+    numbers = (limits.memory_bytes, limits.file_bytes, limits.open_files, limits.processes)
+    fields = [
+        *(nonce, str(cwd), str(limits.wall_seconds), str(limits.output_bytes)),
+        *("" if number is None else str(number) for number in numbers),
+        *(str(len(command)), *command),
+        *(f"{name}={value}" for name, value in environment.items()),
+    ]
+    if any("\0" in field for field in fields):
+        raise InvalidInput("a command or its environment holds a NUL")
+    data = os.fsencode("\0".join(fields))
+    return b"%d\n" % (len(data)) + data
+
+
+async def _start_supervisor() -> Process:
+    """It starts nothing before it has the whole order, so that it may be killed until then."""
+    try:
+        return await anyio.open_process(
+            [
+                *(sys.executable, "-I", "-S", "-E", "-X", "utf8", "-c", _START),
+                *(str(Path(__file__).parent), str(os.getpid())),
+            ],
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            cwd="/",
+            env={},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SupervisorNotReady(
+            f"{sys.executable} cannot be started to watch over commands: {error}"
+        ) from error
+
+
+async def _send(process: Process, order: bytes) -> None:
+    assert process.stdin is not None
+    with suppress(anyio.BrokenResourceError):
+        await process.stdin.send(order)  # and left open: it is the supervisor's lifeline
+
+
+async def _collect(process: Process, report: bytearray) -> None:
+    assert process.stdout is not None
+    with suppress(anyio.BrokenResourceError):
+        async for chunk in process.stdout:
+            report += chunk
+            if len(report) > _LONGEST_REPORT:
+                return
+
+
+async def _end(process: Process, report: bytearray) -> None:
+    """Lets go of the lifeline and waits for the supervisor to clean up; a stuck one is killed."""
+    assert process.stdin is not None
+    with suppress(anyio.BrokenResourceError):
+        await process.stdin.aclose()
+    if process.returncode is None and not report:
+        send_signal(process, signal.SIGCONT)  # the command may have stopped it
+    with anyio.move_on_after(_PATIENCE_SECONDS):
+        await _collect(process, report)
+        await process.wait()
+    if process.returncode is None:
+        send_signal(process, signal.SIGKILL)
+    await process.aclose()
+
+
+def _result(report: bytes, nonce: str, duration_seconds: float) -> ProcessResult:
+    line, _, output = report.partition(b"\n")
+    told = line.decode("ascii", "replace").split(" ")
+    if len(told) != 9 or not secrets.compare_digest(told[0].encode(), nonce.encode()):
+        return ProcessResult(
+            exit_code=None,
+            signal=None,
+            timed_out=False,
+            duration_seconds=duration_seconds,
+            output="[the supervisor of this command was killed: processes of it may still run]\n",
+            output_truncated=True,
+            survivors=0,
+            lost=True,
+        )
+    exit_code, ended_by = (None if number == "-" else int(number) for number in told[1:3])
+    total, head = int(told[7]), int(told[8])
+    left_out = total - len(output)
+    return ProcessResult(
+        exit_code=exit_code,
+        signal=ended_by,
+        timed_out=told[3] == "1",
+        duration_seconds=float(told[4]),
+        output=_joined(output[:head], output[head:], left_out),
+        output_truncated=left_out > 0,
+        survivors=int(told[5]),
+        unkilled=int(told[6]),
+    )
+
+
+def _joined(head: bytes, tail: bytes, left_out: int) -> str:
+    if left_out <= 0:
+        return readable(head + tail)
+    return f"{readable(head)}\n[... {left_out} bytes left out ...]\n{readable(tail)}"
+
+
+def readable(output: bytes) -> str:
+    """Text without anything that acts on a terminal: no escape sequence, no control but newline and tab."""
+    text = _ESCAPES.sub("", output.decode("utf-8", "replace"))
+    return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
