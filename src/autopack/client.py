@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import httpx
@@ -153,7 +153,7 @@ class AutopackClient:
 
     def _decode(self, kind: type[T], response: httpx.Response) -> T:
         try:
-            value: T = _adapter(kind).validate_json(response.content)
+            value: T = _adapter(cast("Any", kind)).validate_json(response.content)
         except ValueError as error:
             raise ApiUnreachable(
                 f"{response.url} answered something that is not Autopack's API (or another version of it): {error}"

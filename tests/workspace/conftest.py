@@ -55,6 +55,11 @@ class Repository:
 
 
 @pytest.fixture
+def repository_at() -> type[Repository]:
+    return Repository
+
+
+@pytest.fixture
 def repository(tmp_path: Path) -> Repository:
     path = tmp_path / "project"
     path.mkdir()

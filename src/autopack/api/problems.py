@@ -1,7 +1,9 @@
 """Errors on the wire: problem+json (RFC 9457) with one code per error class, and never an echo of the input."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,11 +27,10 @@ def problem(status: int, code: str, detail: str) -> JSONResponse:
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
-def validation_detail(errors: list[dict[str, object]] | list[object]) -> str:
+def validation_detail(errors: Sequence[Mapping[str, Any]]) -> str:
     """Each place and what is wrong there; values stay out, they may be secrets."""
     texts = []
     for error in errors[:_SHOWN]:
-        assert isinstance(error, dict)
         place = ".".join(str(part) for part in error["loc"] if part != "body")
         message = str(error["msg"]).removeprefix("Value error, ")
         texts.append(f"{place}: {message}" if place else message)
@@ -44,7 +45,7 @@ def _autopack_error(_: Request, error: Exception) -> JSONResponse:
 
 def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return problem(InvalidInput.status, InvalidInput.code, validation_detail(list(error.errors())))
+    return problem(InvalidInput.status, InvalidInput.code, validation_detail(error.errors()))
 
 
 def _http(_: Request, error: Exception) -> JSONResponse:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from autopack.domain.edits import EditPlan, FileEdit
 from autopack.domain.phases import Scope
 
+OUTSIDE = "outside the phase's scope"
 MAX_FILES = 50
 MAX_FILE_BYTES = 1024 * 1024
 MAX_PATH_CHARS = 1024
@@ -94,7 +95,7 @@ def _check_file(
         allowed = ", ".join([*scope.paths, *scope.deliverables])
         return [
             Violation(
-                rule="outside the phase's scope",
+                rule=OUTSIDE,
                 path=path,
                 reason=f"{path} is outside the phase's scope ({allowed})",
             )

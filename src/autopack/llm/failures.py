@@ -4,7 +4,7 @@ Imports pydantic-ai, so it is imported by `llm/provider` only.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -32,16 +32,16 @@ DETAIL_LENGTH = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the texts of errors name; `key` is there to be kept out of them."""
+    """What the texts of errors name; the key is there to be kept out of them."""
 
     model: str
     address: str
     key_variable: str
-    key: str | None
+    key: str | None = field(repr=False)
 
     def say(self, text: str) -> str:
-        text = " ".join(text.split())[:DETAIL_LENGTH]
-        return f"{self.model} at {self.address}: " + (text.replace(self.key, "***") if self.key else text)
+        text = text.replace(self.key, "***") if self.key else text  # first, lest a cut leave half of it
+        return f"{self.model} at {self.address}: {' '.join(text.split())[:DETAIL_LENGTH]}"
 
 
 def meaning(error: Exception, *, asked: Asked, started: bool, now: datetime) -> AutopackError | Unanswered:

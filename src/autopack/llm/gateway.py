@@ -4,7 +4,6 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -135,19 +134,23 @@ class Gateway:
     ) -> Completion:
         provider = await self._provider()
         headers = self._replay_headers(messages, tool, label)
-        for retries in count():
+        retries = 0
+        while True:
             try:
                 reply = await provider.ask(messages, max_tokens=max_tokens, tool=tool, headers=headers)
-            except Unanswered as failure:
-                wait = failure.retry_after_seconds
-                if wait is None:
-                    wait = min(FIRST_WAIT_SECONDS * 2**retries, LONGEST_BACKOFF_SECONDS)
-                if retries >= self._config.max_retries or wait > self._config.max_wait_seconds:
-                    raise failure.error from None
-                await self._sleep(wait)
-            else:
                 return self._completion(reply, retries)
-        raise AssertionError("unreachable")
+            except Unanswered as failure:
+                await self._sleep(self._wait_before_asking_again(failure, retries))
+                retries += 1
+
+    def _wait_before_asking_again(self, failure: Unanswered, retries: int) -> float:
+        """In seconds. Raises what the failure means where there is no try left, or none soon enough."""
+        wait = failure.retry_after_seconds
+        if wait is None:
+            wait = min(FIRST_WAIT_SECONDS * 2**retries, LONGEST_BACKOFF_SECONDS)
+        if retries >= self._config.max_retries or wait > self._config.max_wait_seconds:
+            raise failure.error from None
+        return wait
 
     def _replay_headers(
         self, messages: Sequence[Message], tool: Tool | None, label: CallLabel

@@ -5,7 +5,7 @@ Importing it takes one to two seconds, so `llm/gateway` imports it when the firs
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
@@ -31,7 +31,7 @@ class Endpoint:
     vendor: str
     name: str
     base_url: str | None
-    key: str | None
+    key: str | None = field(repr=False)
     cassette: Cassette | None
     request_timeout_seconds: float
     stall_timeout_seconds: float
@@ -59,6 +59,7 @@ class Provider:
         self._endpoint = endpoint
         self._asked = asked
         self._clock = clock
+        self._is_anthropic = endpoint.vendor == "anthropic" and endpoint.cassette is None
         self._http = _http_client(endpoint)
         self._model = _model(endpoint, self._http)
 
@@ -98,16 +99,17 @@ class Provider:
         refused = "refusal" in details
         if not finish_reason or not (refused or details.get("finish_reason")):
             raise IncompleteResponse(self._asked.say("the answer ended without a finish reason"))
-        if response.usage.unmeasured_requests:
+        raw = details.get("usage") or {}
+        used = _anthropic_usage(response) if self._is_anthropic else usage.from_chat_completions(raw)
+        if response.usage.unmeasured_requests or used.total_tokens is None:
             raise IncompleteResponse(self._asked.say("the answer ended without its usage"))
         text = _whole_text(response)
         arguments = _arguments(response, tool)
         call = None if finish_reason == "length" else _decoded(arguments)
-        raw = details.get("usage") or {}
         return Reply(
             text=text if text or call or finish_reason == "length" else arguments or "",
             finish_reason=finish_reason,
-            usage=usage.from_chat_completions(raw) if raw else _normalised(response),
+            usage=used,
             tool_call=call,
             model=response.model_name,
             response_id=response.provider_response_id,
@@ -123,7 +125,7 @@ class Provider:
 
 def _http_client(endpoint: Endpoint) -> httpx2.AsyncClient:
     if endpoint.cassette is not None:
-        return httpx2.AsyncClient(transport=ReplayTransport(endpoint.cassette))
+        return httpx2.AsyncClient(transport=ReplayTransport(endpoint.cassette), trust_env=False)
     timeout = httpx2.Timeout(endpoint.stall_timeout_seconds, connect=endpoint.connect_timeout_seconds)
     return LiveClient(timeout=timeout)
 
@@ -207,13 +209,13 @@ def _decoded(arguments: str | None) -> dict[str, Any] | None:
     return decoded if isinstance(decoded, dict) else None
 
 
-def _normalised(response: wire.ModelResponse) -> Usage:
-    """Anthropic's counts: `details` holds those that were reported, the attributes hold the totals."""
+def _anthropic_usage(response: wire.ModelResponse) -> Usage:
+    """`details` holds the counts that were reported, the attributes hold the totals."""
     counts, reported = response.usage, response.usage.details
     return usage.within_the_whole(
         Usage(
             input_tokens=counts.input_tokens,
-            output_tokens=counts.output_tokens,
+            output_tokens=counts.output_tokens if "output_tokens" in reported else None,
             cache_read_input_tokens=reported.get("cache_read_input_tokens"),
             cache_write_input_tokens=reported.get("cache_creation_input_tokens"),
             reasoning_output_tokens=reported.get("thinking_tokens"),

@@ -1,6 +1,5 @@
 """Finding the repository that a person named, and refusing early, in words, what cannot be built on."""
 
-import os
 import re
 import secrets
 from dataclasses import replace
@@ -108,4 +107,4 @@ async def _prove_writable(git: Git, common: Path) -> None:
 
 
 def _words(stderr: bytes) -> str:
-    return os.linesep.join(stderr.decode("utf-8", "replace").strip().splitlines()[:6])
+    return "\n".join(stderr.decode("utf-8", "replace").strip().splitlines()[:6])

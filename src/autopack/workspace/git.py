@@ -146,7 +146,7 @@ class GitWorkspace:
 
     async def result_tree(self, base: str, plan: EditPlan) -> str:
         """The tree of `base` with the plan's files in it, as objects; all of them or EditNotApplicable."""
-        placed = placements(await self.list_tree(base), plan)
+        placed = placements(await self.list_tree(_object_id(base)), plan)
         if not placed:
             return await self._resolve(base, "tree")
         with _private_directory() as private:
@@ -158,7 +158,7 @@ class GitWorkspace:
                 "hash-object", "-w", "--no-filters", "--stdin-paths", stdin=names.encode()
             )
             index = {"GIT_INDEX_FILE": str(private / "index")}
-            await self.git.ask("read-tree", _object_id(base), environment=index)
+            await self.git.ask("read-tree", base, environment=index)
             lines = b"".join(
                 f"{placement.mode} {oid}\t".encode() + to_bytes(placement.path) + b"\0"
                 for placement, oid in zip(placed, oids.decode("ascii").split(), strict=True)

@@ -161,17 +161,20 @@ class Git:
         environment: Mapping[str, str] | None,
     ) -> Process:
         try:
-            return await anyio.open_process(
-                self._command(arguments),
-                stdin=DEVNULL if stdin is None else stdin,
-                stdout=PIPE,
-                stderr=stderr,
-                cwd=self.cwd,
-                env={**_ENVIRONMENT, "PATH": search_path(), **(environment or {})},
-                start_new_session=True,  # the terminal's Ctrl-C is for us to answer, not for git to die of
-            )
+            # A start that is cancelled half-way would leave a process that nobody waits for.
+            with anyio.CancelScope(shield=True):
+                process = await anyio.open_process(
+                    self._command(arguments),
+                    stdin=DEVNULL if stdin is None else stdin,
+                    stdout=PIPE,
+                    stderr=stderr,
+                    cwd=self.cwd,
+                    env={**_ENVIRONMENT, "PATH": search_path(), **(environment or {})},
+                    start_new_session=True,  # the terminal's Ctrl-C is for us to answer, not for git to die of
+                )
         except OSError as error:
             raise WorkspaceRefused(f"git cannot be started in {self.cwd}: {error}") from error
+        return process
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
         command = [self.program, "--literal-pathspecs", "--no-pager"]

@@ -102,22 +102,25 @@ def _order(
 async def _start_supervisor() -> Process:
     """It starts nothing before it has the whole order, so that it may be killed until then."""
     try:
-        return await anyio.open_process(
-            [
-                *(sys.executable, "-I", "-S", "-E", "-X", "utf8", "-c", _START),
-                *(str(Path(__file__).parent), str(os.getpid())),
-            ],
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            cwd="/",
-            env={},
-            start_new_session=True,
-        )
+        # A start that is cancelled half-way would leave a process that nobody waits for.
+        with anyio.CancelScope(shield=True):
+            process = await anyio.open_process(
+                [
+                    *(sys.executable, "-I", "-S", "-E", "-X", "utf8", "-c", _START),
+                    *(str(Path(__file__).parent), str(os.getpid())),
+                ],
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=DEVNULL,
+                cwd="/",
+                env={},
+                start_new_session=True,
+            )
     except OSError as error:
         raise SupervisorNotReady(
             f"{sys.executable} cannot be started to watch over commands: {error}"
         ) from error
+    return process
 
 
 async def _send(process: Process, order: bytes) -> None:

@@ -28,12 +28,12 @@ class TreeEntry:
 
 
 def parse_listing(listing: bytes) -> dict[str, TreeEntry]:
-    """The output of `git ls-tree -r -z -l`."""
+    """The output of `git ls-tree -r -z -l`; an object that is missing has no size, and is noticed when read."""
     entries = {}
     for record in listing.split(b"\0")[:-1]:
         facts, _, name = record.partition(b"\t")
         mode, kind, oid, size = facts.decode("ascii").split()
-        entries[to_text(name)] = TreeEntry(mode, kind, oid, None if size == "-" else int(size))
+        entries[to_text(name)] = TreeEntry(mode, kind, oid, int(size) if size.isdigit() else None)
     return entries
 
 

@@ -149,6 +149,14 @@ async def test_a_stream_without_usage_does_not_count(served, question, label):
         await llm.complete(question, max_tokens=9, label=label)
 
 
+@pytest.mark.filterwarnings("ignore:Failed to extract usage")
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 1}, {"completion_tokens": 1, "prompt_tokens": None}])
+async def test_usage_without_its_counts_is_no_usage(served, question, label, usage):
+    llm = await served(stream(piece({"content": "x"}, "stop"), {"choices": [], "usage": usage}))
+    with pytest.raises(IncompleteResponse, match="without its usage"):
+        await llm.complete(question, max_tokens=9, label=label)
+
+
 async def test_a_refusal_is_an_answer(served, question, label):
     llm = await served(
         stream(piece({"refusal": "I will not."}), piece({}, "stop"), {"choices": [], "usage": USAGE})

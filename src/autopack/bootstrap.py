@@ -1,0 +1,191 @@
+"""The composition root: settings become a database, an app, a client, models, a workspace and a worker."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from autopack.api.app import create_app
+from autopack.api.guard import Access
+from autopack.client import AutopackClient, in_process, remote
+from autopack.clock import Clock
+from autopack.db.engine import Database
+from autopack.db.identity import open_database, write_nonce
+from autopack.db.location import locate
+from autopack.errors import DatabaseMismatch, DatabaseRefused
+from autopack.executor.auditor import Auditor
+from autopack.executor.builder import Builder
+from autopack.executor.liveness import worker_name
+from autopack.executor.pipeline import Pipeline, check_branch
+from autopack.executor.worker import Progress, Worker
+from autopack.llm.base import LLM
+from autopack.llm.gateway import ModelConfig, open_llm
+from autopack.settings import DatabaseChoice, Settings, choose_database, explicit_database, load_settings
+from autopack.workspace.git import GitWorkspace
+from autopack.workspace.sandbox import SandboxLevel, probe_level
+
+
+def make_app() -> FastAPI:
+    """The app that a server runs: it opens the chosen database when it starts."""
+    return create_app(_open_chosen, access=server_access)
+
+
+@contextmanager
+def _open_chosen() -> Iterator[Database]:
+    with open_chosen(choose_database(None)) as database:
+        yield database
+
+
+def server_access() -> Access:
+    """Who may use a server of this environment."""
+    settings = load_settings()
+    hosts = frozenset(host.strip().lower() for host in settings.allowed_hosts.split(",") if host.strip())
+    return Access(api_key=_secret(settings.api_key), allowed_hosts=hosts)
+
+
+@contextmanager
+def open_chosen(choice: DatabaseChoice, *, one_session: bool = False) -> Iterator[Database]:
+    with open_database(locate(choice.url, choice.directory), one_session=one_session) as database:
+        yield database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """A way to the queue. `api_url` is None in-process; `choice` is the database that was named or defaulted to."""
+
+    api_url: str | None
+    choice: DatabaseChoice | None
+
+
+def choose_connection(
+    *, api_url: str | None, in_process: bool, database_url: str | None, settings: Settings
+) -> Connection:
+    """In-process unless an API is named. Remote keeps a named database only to compare identities."""
+    url = api_url or (None if in_process else settings.api_url)
+    if url is None:
+        return Connection(api_url=None, choice=choose_database(database_url))
+    return Connection(api_url=url.rstrip("/"), choice=explicit_database(database_url))
+
+
+@asynccontextmanager
+async def open_client(
+    connection: Connection, settings: Settings, *, clock: Clock | None = None
+) -> AsyncIterator[AutopackClient]:
+    """The client, connected. In-process it owns the one engine and the one session of this process."""
+    key = _secret(settings.api_key)
+    if connection.api_url is not None:
+        async with remote(connection.api_url, api_key=key) as client:
+            if connection.choice is not None:
+                await prove_same_database(client, connection.choice, connection.api_url, clock or Clock())
+            yield client
+        return
+    assert connection.choice is not None
+    with open_chosen(connection.choice, one_session=True) as database:
+        app = create_app(lambda: nullcontext(database), access=lambda: Access(api_key=key), clock=clock)
+        async with in_process(app, api_key=key) as client:
+            yield client
+
+
+async def prove_same_database(
+    client: AutopackClient, choice: DatabaseChoice, api_url: str, clock: Clock
+) -> None:
+    """Raises DatabaseMismatch unless server and `choice` are the same database, and not just copies of one.
+
+    A mark written through our own engine must be read back by the server.
+    """
+    theirs = await client.connect()
+    remedy = "Nothing was claimed. Start the server on the same DATABASE_URL, or unset DATABASE_URL here."
+    try:
+        with open_chosen(choice) as database, database.transaction() as session:
+            nonce = clock.new_id()
+            write_nonce(session, nonce)
+    except DatabaseRefused as error:
+        raise DatabaseMismatch(
+            f"the server at {api_url} works on {theirs['url']} (database {theirs['database_id']}), and {choice.rule} "
+            f"names a database that cannot be compared with it: {error} {remedy}"
+        ) from error
+    back = await client.connect()
+    if back["nonce"] != nonce:
+        raise DatabaseMismatch(
+            f"the server at {api_url} works on {theirs['url']} (database {theirs['database_id']}), which is not "
+            f"{database.location.masked}, named by {choice.rule}. {remedy}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    builder: LLM
+    auditor: LLM
+
+
+@asynccontextmanager
+async def open_models(settings: Settings) -> AsyncIterator[Models]:
+    builder = open_llm(_model_config(settings, settings.model))
+    auditor = builder
+    if settings.auditor_model and settings.auditor_model != settings.model:
+        auditor = open_llm(_model_config(settings, settings.auditor_model))
+    try:
+        yield Models(builder=builder, auditor=auditor)
+    finally:
+        await builder.aclose()
+        if auditor is not builder:
+            await auditor.aclose()
+
+
+def _model_config(settings: Settings, model: str | None) -> ModelConfig:
+    return ModelConfig(
+        model=model, base_url=settings.base_url, openai_api_key=_secret(settings.openai_api_key),
+        anthropic_api_key=_secret(settings.anthropic_api_key), replay_file=settings.replay, record_file=settings.record,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """A worker with what it works on."""
+
+    worker: Worker
+    models: Models
+    git: GitWorkspace
+    base_commit: str
+    level: SandboxLevel
+
+
+@asynccontextmanager
+async def open_worker(
+    client: AutopackClient, run_id: str, settings: Settings, workspace: Path, *,
+    clock: Clock | None = None, report: Callable[[Progress], None] = lambda _: None,
+) -> AsyncIterator[Seat]:  # fmt: skip
+    """A worker on a workspace that is proved to be the run's. Raises WorkspaceRefused and ModelNotReady before any claim."""
+    clock = clock or Clock()
+    git = await GitWorkspace.open(workspace)
+    base = await _base_of(client, git, run_id)
+    level = await probe_level()
+    async with open_models(settings) as models:
+        pipeline = Pipeline(
+            client=client, git=git, builder=Builder(llm=models.builder, git=git, telemetry=settings.telemetry_db_enabled), auditor=Auditor(llm=models.auditor),
+            clock=clock, level=level,
+        )  # fmt: skip
+        worker = Worker(
+            client, pipeline, name=worker_name(), clock=clock, lease_seconds=settings.lease_seconds,
+            base_commit=base, report=report,
+        )  # fmt: skip
+        yield Seat(worker=worker, models=models, git=git, base_commit=base, level=level)
+
+
+async def _base_of(client: AutopackClient, git: GitWorkspace, run_id: str) -> str:
+    """The commit that the run starts or started from; the workspace must hold it and the run's work."""
+    run = await client.run(run_id)
+    head = await git.branch_head(run_id)
+    if run.base_commit is None:
+        return head or await git.head_commit()
+    if head is not None or run.head_commit is not None:
+        await check_branch(git, run_id, head, run.head_commit or run.base_commit)
+    elif not await git.has_commit(run.base_commit):
+        await check_branch(git, run_id, None, run.base_commit)
+    return run.base_commit
+
+
+def _secret(value: object) -> str | None:
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else None

@@ -1,0 +1,81 @@
+"""The command line: the only code that prints, or picks an exit code.
+
+stdout is the result, stderr is the talk. Heavy imports happen inside the commands, so that help is instant.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import IO, cast
+
+import click
+import typer
+
+from autopack.cli import approvals, database, demo, drain, phases, runs
+from autopack.errors import AutopackError
+
+app = typer.Typer(
+    name="autopack",
+    help="Drains a durable queue of LLM coding phases into a git workspace.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("migrate")(database.migrate)
+app.command("identity")(database.identity)
+app.command("doctor")(database.doctor)
+app.command("serve")(database.serve)
+app.command("drain")(drain.drain)
+app.command("drain-one")(drain.drain_one)
+app.command("probe")(drain.probe)
+app.command("seed-telemetry")(runs.seed_telemetry)
+app.command("demo")(demo.demo)
+app.add_typer(runs.app, name="run")
+app.add_typer(phases.app, name="phase")
+app.add_typer(approvals.app, name="approvals")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code (DESIGN section 8). No user's mistake ends in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A console that cannot show a character shows its escape instead of ending the program.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    try:
+        result = app(list(argv) if argv is not None else sys.argv[1:], standalone_mode=False)
+        sys.stdout.flush()
+    except Exception as error:  # noqa: BLE001 - the last place where an error can still become an exit code
+        return _exit_code(error)
+    except KeyboardInterrupt:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _exit_code(error: Exception) -> int:
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.ClickException():
+            error.show(cast("IO[str]", sys.stderr))
+            return error.exit_code
+        case click.Abort():
+            return 130
+        case BrokenPipeError():
+            # `autopack ... | head`: nobody reads on, and that is no error.
+            sys.stdout = sys.stderr
+            return 0
+        case AutopackError():
+            print(f"autopack: {error}", file=sys.stderr)  # noqa: T201
+            return error.exit_code
+    traceback.print_exception(error)
+    print("autopack: this is a bug in Autopack; what was finished before it is stored", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+def entry() -> None:
+    sys.exit(main())

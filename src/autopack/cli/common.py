@@ -1,0 +1,107 @@
+"""Options that several commands share, and the two ways to say something: a result, or talk."""
+
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from autopack.bootstrap import Connection
+    from autopack.client import AutopackClient
+    from autopack.settings import Settings
+
+T = TypeVar("T")
+
+RunId = Annotated[str, typer.Option("--run-id", help="The run.")]
+PhaseId = Annotated[str, typer.Option("--phase-id", help="The phase.")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database-url", help="sqlite:///FILE or postgresql://...; default: DATABASE_URL, .env, ./autopack.db.")
+]  # fmt: skip
+ApiUrl = Annotated[
+    str | None,
+    typer.Option("--api-url", help="Work through this server (default: AUTOPACK_API_URL, else in-process)."),
+]
+InProcess = Annotated[
+    bool, typer.Option("--in-process", help="Work in this process, over one database session (the default).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Workspace = Annotated[Path, typer.Option("--workspace", help="The git repository to build in.")]
+By = Annotated[str, typer.Option("--by", help="Who decides, for the record.")]
+
+
+def say(text: str) -> None:
+    """Talk: stderr."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def result(text: str) -> None:
+    """A result: stdout."""
+    print(text, flush=True)  # noqa: T201
+
+
+def result_json(value: Any) -> None:
+    """Domain values, dates and enums included, as JSON on stdout."""
+    from pydantic_core import to_jsonable_python
+
+    result(json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False))
+
+
+def connection_for(
+    api_url: str | None, in_process: bool, database_url: str | None, *, banner: bool = True
+) -> tuple["Connection", "Settings"]:
+    """Which way to the queue. Raises UsageError when both ways are named."""
+    from autopack.bootstrap import choose_connection
+    from autopack.errors import UsageError
+    from autopack.settings import load_settings
+
+    if api_url is not None and in_process:
+        raise UsageError("--api-url and --in-process exclude each other: name one of them")
+    if api_url is not None and not api_url.startswith(("http://", "https://")):
+        raise UsageError(f"--api-url {api_url!r} is no address; write http://HOST:PORT")
+    settings = load_settings()
+    connection = choose_connection(
+        api_url=api_url, in_process=in_process, database_url=database_url, settings=settings
+    )  # fmt: skip
+    if banner:
+        _banner(connection)
+    return connection, settings
+
+
+def _banner(connection: "Connection") -> None:
+    from autopack.db.location import locate
+
+    choice = connection.choice
+    if connection.api_url is not None:
+        say(f"queue: {connection.api_url} (no database is opened here)")
+    elif choice is not None:
+        say(f"database: {locate(choice.url, choice.directory).masked} ({choice.rule})")
+    for other in choice.overruled if choice else ():
+        say(f"  note: {other}")
+
+
+@asynccontextmanager
+async def client_for(
+    api_url: str | None, in_process: bool, database_url: str | None
+) -> AsyncIterator["AutopackClient"]:
+    from autopack.bootstrap import open_client
+
+    connection, settings = connection_for(api_url, in_process, database_url, banner=False)
+    async with open_client(connection, settings) as client:
+        yield client
+
+
+def with_client(
+    api_url: str | None, database_url: str | None, do: Callable[["AutopackClient"], Awaitable[T]]
+) -> T:
+    """Runs one conversation with the queue."""
+    import anyio
+
+    async def talk() -> T:
+        async with client_for(api_url, False, database_url) as client:
+            return await do(client)
+
+    return anyio.run(talk)

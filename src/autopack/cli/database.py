@@ -1,0 +1,145 @@
+"""Commands about the database and its server: migrate, identity, doctor, serve."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autopack.cli.common import ApiUrl, DatabaseUrl, Json, result, result_json, say
+
+if TYPE_CHECKING:
+    from autopack.db.identity import Identity
+
+
+def migrate(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+    """Bring the database to this version's schema; make it if it is missing. A backup is made first."""
+    from autopack.clock import utc_now
+    from autopack.db.location import locate
+    from autopack.db.migrate import migrate as run_migrations
+    from autopack.settings import choose_database
+
+    choice = choose_database(database_url)
+    location = locate(choice.url, choice.directory)
+    say(f"database: {location.masked} ({choice.rule})")
+    for other in choice.overruled:
+        say(f"  note: {other}")
+    done = run_migrations(location, now=utc_now)
+    if as_json:
+        result_json(
+            {"url": location.masked, "before": done.before, "after": done.after, "backup": done.backup}
+        )
+        return
+    if done.backup is not None:
+        result(f"backup: {done.backup}")
+    if done.changed:
+        result(f"migrated from {done.before or 'nothing'} to {done.after}")
+    else:
+        result(f"at {done.after} already: nothing to do")
+
+
+def identity(database_url: DatabaseUrl = None, api_url: ApiUrl = None, as_json: Json = False) -> None:
+    """Say which database this is and what it holds; with --api-url, prove that the server has the same one."""
+    import anyio
+
+    from autopack.bootstrap import prove_same_database
+    from autopack.client import remote
+    from autopack.clock import Clock
+    from autopack.settings import choose_database, load_settings
+
+    settings = load_settings()
+    choice = choose_database(database_url)
+    facts = _facts(choice)
+    server = api_url or settings.api_url
+    if server is not None:
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+
+        async def compare() -> None:
+            async with remote(server.rstrip("/"), api_key=key) as client:
+                await prove_same_database(client, choice, server, Clock())
+
+        anyio.run(compare)
+        facts["server"] = {"url": server, "same_database": True}
+    if as_json:
+        result_json(facts)
+        return
+    for name, value in facts.items():
+        result(f"{name}: {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items()) or "none"
+    return str(value)
+
+
+def _facts(choice: Any) -> dict[str, Any]:
+    from sqlalchemy import func, select
+
+    from autopack.bootstrap import open_chosen
+    from autopack.db.identity import read_identity
+    from autopack.db.tables import LlmUsageEventRow, PhaseRow, RunRow, TokenEstimationEventRow
+
+    with open_chosen(choice) as database, database.transaction() as session:
+        found: Identity = read_identity(session, database.location)
+        tables: list[Any] = [RunRow, PhaseRow]
+        counts = {
+            table.__tablename__: {
+                str(state): number
+                for state, number in session.execute(
+                    select(table.state, func.count()).group_by(table.state)
+                ).all()
+            }
+            for table in tables
+        }
+        telemetry = {
+            table.__tablename__: session.scalar(select(func.count()).select_from(table)) or 0
+            for table in (LlmUsageEventRow, TokenEstimationEventRow)
+        }
+    told = {name: value for name, value in asdict(found).items() if value is not None and name != "nonce"}
+    return {
+        **told,
+        "chosen_by": choice.rule,
+        "overruled": list(choice.overruled),
+        **counts,
+        "telemetry": telemetry,
+    }
+
+
+def doctor(database_url: DatabaseUrl = None, as_json: Json = False) -> int:
+    """Check what a drain needs and say what is not as it should be. Changes nothing."""
+    import anyio
+
+    from autopack.cli.checkup import examine
+
+    findings = anyio.run(examine, database_url)
+    if as_json:
+        result_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            result(f"{'ok  ' if finding.ok else 'BAD '} {finding.name}: {finding.detail}")
+    return 0 if all(finding.ok for finding in findings) else 3
+
+
+def serve(
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8000,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Serve the API. Autopack never does this by itself."""
+    import uvicorn
+
+    from autopack.api.app import create_app
+    from autopack.bootstrap import open_chosen, server_access
+    from autopack.db.location import locate
+    from autopack.errors import UsageError
+    from autopack.settings import choose_database
+
+    choice = choose_database(database_url)
+    access = server_access()
+    if host not in ("127.0.0.1", "::1", "localhost") and access.api_key is None:
+        raise UsageError(f"serving on {host} needs a key: set AUTOPACK_API_KEY, or listen on 127.0.0.1")
+    say(f"database: {locate(choice.url, choice.directory).masked} ({choice.rule})")
+    with open_chosen(choice):
+        pass  # refuses here, in words, what the server's start would end in a traceback
+    app = create_app(lambda: open_chosen(choice), access=lambda: access)
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)

@@ -1,0 +1,272 @@
+"""The main job: drain a run, drain one phase of it, or probe that a phase leaves telemetry behind."""
+
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autopack.cli.common import (
+    ApiUrl,
+    DatabaseUrl,
+    InProcess,
+    Json,
+    PhaseId,
+    RunId,
+    Workspace,
+    connection_for,
+    result,
+    result_json,
+    say,
+)
+from autopack.cli.tables import run_line
+
+if TYPE_CHECKING:
+    from autopack.bootstrap import Connection, Seat
+    from autopack.client import AutopackClient
+    from autopack.domain.phases import Run
+    from autopack.executor.worker import Drained, Request, Worker
+    from autopack.schemas import TelemetryCounts
+    from autopack.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A drain that has ended: what it did, what the run is now, and the exit code that says so."""
+
+    run: "Run"
+    drained: "Drained"
+    exit_code: int
+    reason: str
+    seconds: float
+
+
+def drain(
+    run_id: RunId,
+    in_process: InProcess = False,
+    api_url: ApiUrl = None,
+    database_url: DatabaseUrl = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Phases in a batch (default: no limit).")
+    ] = None,
+    max_batches: Annotated[int | None, typer.Option(min=1, help="End after so many batches.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Phases of one tier at once.")] = 1,
+    stop_on_first_failure: Annotated[
+        bool, typer.Option("--stop-on-first-failure", help="End when a phase has failed for good.")
+    ] = False,
+    workspace: Workspace = Path(),
+    as_json: Json = False,
+) -> int:
+    """Drain a run until nothing of it is due, or nothing can move without a person."""
+    from autopack.executor.worker import Request
+
+    if max_batches is not None and batch_size is None:
+        batch_size = 10
+    request = Request(
+        run_id=run_id, batch_size=batch_size, max_batches=max_batches, concurrency=concurrency,
+        stop_on_first_failure=stop_on_first_failure,
+    )  # fmt: skip
+    return _drain(request, in_process, api_url, database_url, workspace, as_json)
+
+
+def drain_one(
+    run_id: RunId,
+    phase_id: PhaseId,
+    in_process: InProcess = False,
+    api_url: ApiUrl = None,
+    database_url: DatabaseUrl = None,
+    workspace: Workspace = Path(),
+    force: Annotated[
+        bool, typer.Option("--force", help="Even when an earlier tier or a dependency is open.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Drain exactly one phase, QUEUED or FAILED, and no other."""
+    from autopack.executor.worker import Request
+
+    request = Request(run_id=run_id, phase_id=phase_id, force=force)
+    return _drain(request, in_process, api_url, database_url, workspace, as_json)
+
+
+def _drain(
+    request: "Request", in_process: bool, api_url: str | None, database_url: str | None, workspace: Path, as_json: bool
+) -> int:  # fmt: skip
+    import anyio
+
+    connection, settings = connection_for(api_url, in_process, database_url)
+    finished = anyio.run(_connected_drain, connection, settings, workspace, request)
+    if as_json:
+        result_json(as_record(finished))
+    else:
+        result(f"{finished.run.run_id}  {run_line(finished.run)}")
+        result(f"ended: {finished.reason}")
+    return finished.exit_code
+
+
+async def _connected_drain(
+    connection: "Connection", settings: "Settings", workspace: Path, request: "Request"
+) -> Finished:
+    from autopack.bootstrap import open_client
+
+    async with open_client(connection, settings) as client:
+        return await run_drain(client, settings, workspace, request)
+
+
+async def run_drain(
+    client: "AutopackClient", settings: "Settings", workspace: Path, request: "Request"
+) -> Finished:
+    """One drain over a client that is open: everything that it uses is made once and reused by every batch."""
+
+    from autopack.bootstrap import open_worker
+    from autopack.cli.display import open_display
+
+    started = time.monotonic()
+    run = await client.run(request.run_id)
+    if request.phase_id is not None:
+        await client.phase(request.run_id, request.phase_id)
+    async with (
+        open_display(client, run, request) as show,
+        open_worker(client, request.run_id, settings, workspace, report=show) as seat,
+    ):
+        _say_what_works(seat)
+        drained, number = await _until_interrupted(seat.worker, request)
+    run = await client.run(request.run_id)
+    code, reason = judge(run, drained, request, number)
+    return Finished(
+        run=run, drained=drained, exit_code=code, reason=reason, seconds=time.monotonic() - started
+    )
+
+
+async def _until_interrupted(worker: "Worker", request: "Request") -> tuple["Drained", int | None]:
+    """The drain, and the signal that ended it: the first lets the phase end, the second gives it back."""
+    import anyio
+
+    from autopack.executor.worker import Drained
+
+    drained, received = Drained(), []
+
+    async def watch(scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for number in signals:
+                received.append(number)
+                if len(received) > 1:
+                    say("giving back what is executing")
+                    scope.cancel()
+                    return
+                say("interrupted: the phase that is executing ends first; once more gives it back")
+                worker.stop(f"interrupted by {signal.Signals(number).name}")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch, group.cancel_scope)
+        await worker.drain(request, drained)
+        group.cancel_scope.cancel()
+    drained.stopped = worker.stopped
+    return drained, (received[0] if received else None)
+
+
+def _say_what_works(seat: "Seat") -> None:
+    from autopack.domain.messages import ProviderMode
+    from autopack.workspace.sandbox import describe
+
+    say(
+        f"workspace: {seat.git.root} from {seat.base_commit[:12]} (uncommitted changes are not seen, checkouts not touched)"
+    )
+    say(f"sandbox: {describe(seat.level)}")
+    if seat.models.builder.provider_mode is ProviderMode.REPLAY:
+        say("model: recorded answers, no model is called (set AUTOPACK_MODEL to call one)")
+    else:
+        say(f"model: {seat.models.builder.model}, audited by {seat.models.auditor.model}")
+
+
+def judge(run: "Run", drained: "Drained", request: "Request", number: int | None) -> tuple[int, str]:
+    """The exit code of DESIGN section 8, and why the drain ended in words."""
+    from autopack.domain.phases import IdleReason, PhaseState
+
+    if number is not None:
+        return 128 + number, drained.stopped or "interrupted"
+    mine = {phase.phase_id: phase.state for phase in drained.phases.values()}
+    failed = (
+        PhaseState.FAILED in mine.values()
+        if request.phase_id
+        else bool(run.phase_counts.get(PhaseState.FAILED))
+    )
+    if drained.idle is None:
+        return int(failed), drained.stopped or "stopped"
+    codes = {
+        IdleReason.APPROVAL: 5, IdleReason.PAUSED: 5, IdleReason.BUDGET: 6, IdleReason.NOT_BEFORE: 75,
+        IdleReason.CANCELLED: 1, IdleReason.FAILED: 1,
+    }  # fmt: skip
+    code = codes.get(drained.idle.reason, 0)
+    return (1 if failed and code in (0, 5) else code), drained.idle.detail
+
+
+def as_record(finished: Finished) -> dict[str, Any]:
+    """The shape of `--json`."""
+    return {
+        "run": finished.run,
+        "exit_code": finished.exit_code,
+        "reason": finished.reason,
+        "batches": finished.drained.batches,
+        "attempts": [
+            {"phase_id": phase_id, "outcome": outcome} for phase_id, outcome in finished.drained.outcomes
+        ],
+        "phases": [asdict(phase) for phase in finished.drained.phases.values()],
+        "seconds": round(finished.seconds, 3),
+    }
+
+
+def probe(
+    run_id: RunId,
+    phase_id: PhaseId,
+    in_process: InProcess = False,
+    api_url: ApiUrl = None,
+    database_url: DatabaseUrl = None,
+    workspace: Workspace = Path(),
+    as_json: Json = False,
+) -> int:
+    """Drain one phase and see whether both telemetry tables grew. 0 only if it is COMPLETE and they did."""
+    import anyio
+
+    from autopack.executor.worker import Request
+
+    connection, settings = connection_for(api_url, in_process, database_url)
+    request = Request(run_id=run_id, phase_id=phase_id)
+    finished, before, after = anyio.run(_probed, connection, settings, workspace, request)
+    verdict = probe_verdict(finished, phase_id, before, after)
+    grown = {name: getattr(after, name) - getattr(before, name) for name in type(after).model_fields}
+    if as_json:
+        result_json(
+            {**as_record(finished), "before": before, "after": after, "grown": grown, "verdict": verdict}
+        )
+    else:
+        for name, more in grown.items():
+            result(f"{name}: {getattr(before, name)} -> {getattr(after, name)} (+{more})")
+        result(f"verdict: {verdict}")
+    return 0 if verdict == "OK" else 1
+
+
+async def _probed(
+    connection: "Connection", settings: "Settings", workspace: Path, request: "Request"
+) -> tuple[Finished, "TelemetryCounts", "TelemetryCounts"]:
+    from autopack.bootstrap import open_client
+
+    async with open_client(connection, settings) as client:
+        before = await client.telemetry(request.run_id)
+        finished = await run_drain(client, settings, workspace, request)
+        return finished, before, await client.telemetry(request.run_id)
+
+
+def probe_verdict(
+    finished: Finished, phase_id: str, before: "TelemetryCounts", after: "TelemetryCounts"
+) -> str:
+    phase = finished.drained.phases.get(phase_id)
+    if phase is None:
+        return f"FAILED: {phase_id} was not drained ({finished.reason})"
+    if phase.state != "COMPLETE":
+        return (
+            f"FAILED: {phase_id} is {phase.state} ({(phase.failure_reason or '').strip().splitlines()[:1]})"
+        )
+    still = [name for name in type(after).model_fields if getattr(after, name) <= getattr(before, name)]
+    return f"FAILED: COMPLETE, but no new row in {', '.join(still)}" if still else "OK"

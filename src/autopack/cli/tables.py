@@ -1,0 +1,38 @@
+"""Runs and phases as text."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autopack.domain.phases import Phase, Run
+
+
+def run_line(run: "Run") -> str:
+    """State, phases by state, tokens and cost against their caps."""
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(run.phase_counts.items()))
+    cap = f" of {run.token_cap}" if run.token_cap else ""
+    cost_cap = f" of {run.cost_cap_usd}" if run.cost_cap_usd else ""
+    unknown = f", {run.calls_of_unknown_usage} calls of unknown usage" if run.calls_of_unknown_usage else ""
+    reason = f" ({run.state_reason})" if run.state_reason else ""
+    return f"{run.state}{reason}; {counts or 'no phases'}; {run.tokens_used}{cap} tokens{unknown}, {run.cost_usd:.4f}{cost_cap} USD"
+
+
+def phase_table(phases: Sequence["Phase"]) -> str:
+    rows = [("phase", "tier", "state", "attempts", "tokens", "commit", "why")]
+    for phase in phases:
+        why = (
+            (phase.failure_reason or "").strip().split("\n", 1)[0][:80]
+            if phase.failure_kind or phase.state == "GATE"
+            else ""
+        )
+        rows.append(
+            (
+                phase.phase_id, phase.tier_id, phase.state, f"{phase.attempts}/{phase.max_attempts}", str(phase.tokens_used),
+                (phase.result_commit or "-")[:12], why,
+            )
+        )  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,125 @@
+"""One attempt's model calls: reserved before, recorded after, and never made when the answer is already there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter
+
+from autopack.client import AutopackClient
+from autopack.clock import Clock
+from autopack.domain.calls import CallRequest, CallResult, EstimateMade
+from autopack.domain.estimate import input_token_bound
+from autopack.domain.messages import (
+    CallLabel,
+    Completion,
+    Message,
+    ProviderMode,
+    Role,
+    Tool,
+    request_key,
+)
+from autopack.domain.phases import Claim
+from autopack.errors import AutopackError, IncompleteResponse
+from autopack.llm import pricing
+from autopack.llm.base import LLM
+
+CUT_ANSWERS_TAKEN = 3
+_COMPLETION: TypeAdapter[Completion] = TypeAdapter(Completion)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    client: AutopackClient
+    claim: Claim
+    clock: Clock
+
+    async def ask(
+        self,
+        llm: LLM,
+        role: Role,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        tool: Tool | None = None,
+        estimate: EstimateMade | None = None,
+    ) -> Completion:
+        """The answer. One that was cut off on its way is asked for again, each time as a call of its own.
+
+        Raises BudgetReached before anything is spent; ModelError and ModelNotReady from the model.
+        """
+        for attempt in range(1, CUT_ANSWERS_TAKEN + 1):
+            try:
+                return await self._ask_once(
+                    llm, role, messages, max_tokens=max_tokens, tool=tool, estimate=estimate
+                )
+            except IncompleteResponse:
+                if attempt == CUT_ANSWERS_TAKEN:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _ask_once(
+        self,
+        llm: LLM,
+        role: Role,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        tool: Tool | None,
+        estimate: EstimateMade | None,
+    ) -> Completion:
+        request = self._request(llm, role, messages, max_tokens, tool)
+        held = await self.client.reserve(self.claim.attempt_id, self.claim.lease_token, request)
+        if held.completion is not None:
+            return _COMPLETION.validate_python(held.completion)
+        phase = self.claim.phase
+        label = CallLabel(role=role, run_id=phase.run_id, phase_id=phase.phase_id, ask=held.ask)
+        try:
+            completion = await llm.complete(messages, max_tokens=max_tokens, label=label, tool=tool)
+        except AutopackError as error:
+            await self._settle(held.call_id, _failure(error, estimate))
+            raise
+        completion = _storable(completion)
+        await self._settle(held.call_id, _success(completion, estimate))
+        return completion
+
+    def _request(
+        self, llm: LLM, role: Role, messages: Sequence[Message], max_tokens: int, tool: Tool | None
+    ) -> CallRequest:
+        texts = [message.text for message in messages] + ([str(tool.schema)] if tool else [])
+        most_input = input_token_bound(*texts)
+        live = llm.provider_mode is ProviderMode.LIVE
+        cost = pricing.worst_case_cost_usd(llm.model, llm.provider, most_input, max_tokens) if live else 0.0
+        return CallRequest(
+            call_id=self.clock.new_id(), role=role, provider=llm.provider, model=llm.model,
+            provider_mode=llm.provider_mode, request_key=request_key(llm.model, messages, tool),
+            max_tokens=max_tokens, reserve_tokens=most_input + max_tokens, reserve_cost_usd=cost,
+        )  # fmt: skip
+
+    async def _settle(self, call_id: str, result: CallResult) -> None:
+        await self.client.settle(call_id, self.claim.lease_token, result)
+
+
+def _storable(completion: Completion) -> Completion:
+    """No database keeps a NUL or a lone surrogate; the answer must be recorded all the same."""
+    text = completion.text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return completion if text == completion.text else replace(completion, text=text)
+
+
+def _success(completion: Completion, estimate: EstimateMade | None) -> CallResult:
+    return CallResult(
+        completion=_COMPLETION.dump_python(completion, mode="json"), usage=completion.usage,
+        usage_source="recorded" if completion.provider_mode is ProviderMode.REPLAY else "provider",
+        finish_reason=completion.finish_reason[:40], is_truncated=completion.is_truncated, model=completion.model,
+        cost_usd=completion.cost_usd, cost_source=completion.cost_source,
+        price_table_version=completion.price_table_version, response_id=completion.response_id,
+        retries=completion.retries, duration_seconds=completion.duration_seconds,
+        first_token_seconds=completion.first_token_seconds, estimate=estimate,
+    )  # fmt: skip
+
+
+def _failure(error: AutopackError, estimate: EstimateMade | None) -> CallResult:
+    cut = isinstance(error, IncompleteResponse)
+    # A request that was refused is no builder call that an estimate could be held against.
+    return CallResult(
+        error=f"{error.code}: {error}"[:2000], may_have_been_paid=cut, estimate=estimate if cut else None
+    )

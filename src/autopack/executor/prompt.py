@@ -1,0 +1,147 @@
+"""What a model is told. The same phase on the same base gives the same words, so that an answer can be found again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from autopack.domain.messages import Message, Tool
+from autopack.domain.phases import Claim, Phase, PreviousAttempt, Scope
+from autopack.domain.policy import PROTECTED_FILES
+
+MAX_CONTEXT_CHARS = 160_000
+MAX_FILE_CHARS = 40_000
+MAX_DIFF_CHARS = 120_000
+
+REVIEW_TOOL = Tool(
+    name="submit_review",
+    description="Submit the review of the builder's work.",
+    schema={
+        "type": "object",
+        "properties": {
+            "approved": {"type": "boolean"},
+            "issues": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "severity": {"type": "string", "enum": ["minor", "major"]},
+                        "path": {"type": ["string", "null"]},
+                        "line": {"type": ["integer", "null"]},
+                        "message": {"type": "string"},
+                    },
+                    "required": ["severity", "message"],
+                },
+            },
+            "notes": {"type": "string"},
+        },
+        "required": ["approved", "issues"],
+    },
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Files of the base tree as the model sees them; a file that did not fit is named without its content."""
+
+    contents: Mapping[str, str]
+    left_out: Sequence[str] = ()
+
+
+@cache
+def _template(name: str) -> str:
+    return (files("autopack.executor") / "prompts" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def paths_to_show(scope: Scope, paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(in scope, read-only) of the base tree's paths: what exists of the deliverables first."""
+    readable = [path for path in sorted(paths) if path.rsplit("/", 1)[-1] not in PROTECTED_FILES]
+    wanted = [path for path in scope.deliverables if path in readable]
+    wanted += [path for path in readable if _below(path, scope.paths) and path not in wanted]
+    context = [path for path in readable if _below(path, scope.read_only_context) and path not in wanted]
+    return wanted, context
+
+
+def _below(path: str, prefixes: Sequence[str]) -> bool:
+    return any(path == prefix or (prefix.endswith("/") and path.startswith(prefix)) for prefix in prefixes)
+
+
+def builder_messages(claim: Claim, in_scope: Shown, context: Shown) -> list[Message]:
+    phase = claim.phase
+    parts = [
+        f"Project goal: {claim.run.goal}" if claim.run.goal else "",
+        f"Phase {phase.phase_id}: {phase.name}\nCategory: {phase.task_category}, complexity: {phase.complexity}",
+        f"What to do:\n{phase.goal}",
+        _contract(phase),
+        _files("The present content of the files in scope", in_scope),
+        _files("Read-only context", context),
+        _lessons(claim.previous),
+    ]
+    return [
+        Message(author="system", text=_template("builder")),
+        Message(author="user", text="\n\n".join(part for part in parts if part)),
+    ]
+
+
+def _contract(phase: Phase) -> str:
+    scope = phase.scope
+    lines = ["Deliverables (exact paths, all must exist afterwards):", *_bullets(scope.deliverables)]
+    lines += ["Allowed paths:", *_bullets([*scope.paths] or [*scope.deliverables])]
+    if scope.checks:
+        lines += ["These commands must succeed afterwards:", *_bullets(scope.checks)]
+    return "\n".join(lines)
+
+
+def _bullets(items: Sequence[str]) -> list[str]:
+    return [f"- {item}" for item in items] or ["- (none named)"]
+
+
+def _files(title: str, shown: Shown) -> str:
+    if not shown.contents and not shown.left_out:
+        return ""
+    blocks = [f"{path}\n{_fenced(content)}" for path, content in shown.contents.items()]
+    if shown.left_out:
+        blocks.append(
+            "Not shown, for lack of room or because they are not text: " + ", ".join(shown.left_out)
+        )
+    return f"{title}:\n\n" + "\n\n".join(blocks)
+
+
+def _fenced(content: str) -> str:
+    fence = "```"
+    while fence in content:
+        fence += "`"
+    return f"{fence}\n{content}{'' if content.endswith(chr(10)) else chr(10)}{fence}"
+
+
+def _lessons(previous: Sequence[PreviousAttempt]) -> str:
+    if not previous:
+        return ""
+    told = [f"Attempt {each.number} failed ({each.failure_kind}):\n{each.reason}" for each in previous]
+    return "Earlier attempts at this phase; do not repeat their mistakes:\n\n" + "\n\n".join(told)
+
+
+def ask_again(messages: Sequence[Message], answer: str, reason: str) -> list[Message]:
+    """The same conversation, with the answer and what was wrong with it."""
+    return [
+        *messages,
+        Message(author="assistant", text=answer or "(an empty answer)"),
+        Message(
+            author="user",
+            text=f"That answer cannot be used: {reason}\nAnswer again, whole, in one of the two forms.",
+        ),
+    ]
+
+
+def auditor_messages(phase: Phase, *, diff: str, checks: str) -> list[Message]:
+    cut = diff if len(diff) <= MAX_DIFF_CHARS else diff[:MAX_DIFF_CHARS] + "\n(the diff goes on)"
+    text = "\n\n".join(
+        [
+            f"Phase {phase.phase_id}: {phase.name}",
+            f"What was asked:\n{phase.goal}",
+            _contract(phase),
+            f"The diff:\n{_fenced(cut)}",
+            f"The checks:\n{checks}",
+        ]
+    )
+    return [Message(author="system", text=_template("auditor")), Message(author="user", text=text)]

@@ -1,0 +1,225 @@
+"""Checks: an export of the tree, an environment from nothing, a report."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from autopack.domain.edits import EditPlan, FileEdit
+from autopack.errors import InvalidInput
+from autopack.workspace import scratch
+from autopack.workspace.checks import CheckReport, load_check_settings, run_checks
+from autopack.workspace.git import GitWorkspace
+from autopack.workspace.process import Limits
+from autopack.workspace.sandbox import SandboxLevel, check_environment, describe, probe_level
+
+pytestmark = pytest.mark.anyio
+LIMITS = Limits(wall_seconds=20)
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the supervisor needs Linux for this")
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch) -> Path:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(place))
+    return place
+
+
+def names_in(directory: Path) -> list[str]:
+    return [entry.name for entry in directory.iterdir()]
+
+
+async def check(repository, *commands: str, **options) -> CheckReport:
+    workspace = await GitWorkspace.open(repository.path)
+    plan = EditPlan(files=(FileEdit(path="new.txt", content="new\n"),))
+    tree = await workspace.result_tree(await workspace.head_commit(), plan)
+    given = {"limits": LIMITS, "extra_environment": {}, "level": SandboxLevel.LIMITS, **options}
+    return await run_checks(workspace, tree, commands, **given)
+
+
+async def test_checks_see_exactly_the_tree_and_leave_nothing(repository, temporary: Path):
+    repository.write("untracked.txt", "not in the tree")
+    before = repository.fingerprint()
+    report = await check(repository, "ls -A; cat new.txt; touch made", "test -e made && echo still")
+    assert report.passed
+    assert [result.output for result in report.results] == ["README.md\nbin\nnew.txt\nsrc\nnew\n", "still\n"]
+    assert names_in(temporary) == []
+    assert repository.fingerprint() == before
+
+
+async def test_the_first_failure_ends_it_and_is_told(repository):
+    report = await check(repository, "true", "echo why; exit 3", "touch never")
+    assert not report.passed
+    assert [result.exit_code for result in report.results] == [0, 3]
+    assert (
+        report.summary() == "The check `echo why; exit 3` failed: exit code 3. Its output ended with:\nwhy\n"
+    )
+
+
+async def test_a_time_limit_and_a_signal_are_told(repository):
+    report = await check(repository, "sleep 60", limits=Limits(wall_seconds=0.3))
+    assert report.results[0].timed_out
+    assert "time limit" in report.summary()
+    assert "signal 11" in (await check(repository, "kill -SEGV $$")).summary()
+
+
+async def test_no_commands_pass_with_nothing_run(repository):
+    report = await check(repository)
+    assert report.passed
+    assert (report.results, report.summary()) == ((), "No checks were run.")
+
+
+async def test_a_check_sees_none_of_our_secrets(repository, monkeypatch):
+    for name in (
+        "DATABASE_URL",
+        "AUTOPACK_MODEL",
+        "OPENAI_API_KEY",
+        "GITHUB_TOKEN",
+        "ANYTHING",
+        "VIRTUAL_ENV",
+    ):
+        monkeypatch.setenv(name, "canary-value")
+    report = await check(repository, "env; cat /proc/$PPID/environ", extra_environment={"MODE": "test"})
+    assert "canary-value" not in report.results[0].output
+    assert "MODE=test\n" in report.results[0].output
+
+
+async def test_checks_have_their_own_home_and_temporary_directory(repository, temporary: Path):
+    script = 'cd "$HOME" && touch a && mktemp && stat -c %a "$HOME/.." && python3 -c "import sys; print(sys.prefix)"'
+    report = await check(repository, script)
+    assert report.passed, report.summary()
+    made, mode, prefix = report.results[0].output.split()
+    assert made.startswith(str(temporary))
+    assert mode == "700"
+    assert Path(prefix) != Path(sys.prefix) or sys.prefix == sys.base_prefix
+
+
+async def test_what_checks_leave_is_removed_without_following_links(
+    repository, temporary: Path, tmp_path: Path
+):
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o750)
+    (victim / "kept").write_text("")
+    deep = "i=0; while [ $i -lt 1100 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done"
+    report = await check(
+        repository,
+        f'ln -s {victim} link; ln -s {victim} "$HOME/link"; mkdir -p ro/in && touch ro/in/f && chmod 000 ro/in ro',
+        f"ulimit -s unlimited 2>/dev/null; {deep}; true",
+        "mkfifo pipe; mkdir .removing-0 .removing-0/x; chmod 500 . ..",
+    )
+    assert report.passed, report.summary()
+    assert names_in(temporary) == []
+    assert (victim / "kept").exists()
+    assert victim.stat().st_mode & 0o777 == 0o750
+
+
+async def test_the_directory_is_kept_on_request(repository):
+    report = await check(repository, "touch made", keep=True)
+    assert report.kept_at is not None
+    assert "made" in names_in(Path(report.kept_at, "tree"))
+
+
+async def test_a_report_is_bounded_json(repository):
+    report = await check(repository, "head -c 100000 /dev/zero | tr '\\0' x; exit 1")
+    stored = json.loads(json.dumps(report.to_json()))
+    assert stored["passed"] is False
+    assert stored["level"] == "limits"
+    assert len(stored["results"][0]["output"]) <= 16 * 1024
+    assert len(report.summary()) < 4200
+
+
+@linux
+async def test_the_level_is_probed_and_says_what_is_open():
+    assert await probe_level() is SandboxLevel.LIMITS
+    assert "network" in describe(SandboxLevel.LIMITS)
+    assert {describe(level).split(":")[0] for level in SandboxLevel} == set(SandboxLevel)
+
+
+def environment(host: dict[str, str], **extra: str) -> dict[str, str]:
+    return check_environment(host, home=Path("/h"), tmp=Path("/t"), extra=extra)
+
+
+def test_the_environment_is_built_from_nothing():
+    host = {
+        "PATH": "/some/bin",
+        "LC_ALL": "de_DE",
+        "TZ": "UTC",
+        "LD_PRELOAD": "x",
+        "PYTHONPATH": "/x",
+        "HOME": "/no",
+    }
+    assert environment(host, MODE="1") == {
+        "PATH": f"/some/bin:{sys.base_prefix}/bin",
+        "LC_ALL": "de_DE",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "TERM": "dumb",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/h",
+        "TMPDIR": "/t",
+        "MODE": "1",
+    }
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="not in a virtual environment")
+def test_our_own_virtual_environment_is_not_on_a_checks_path():
+    ours = str(Path(sys.prefix, "bin"))
+    path = environment({"PATH": f".::{ours}:relative/bin:/some/bin"})["PATH"].split(os.pathsep)
+    assert path == ["/some/bin", str(Path(sys.base_prefix, "bin"))]
+
+
+def test_tool_managers_find_their_home(tmp_path: Path):
+    (tmp_path / ".pyenv").mkdir()
+    assert environment({"HOME": str(tmp_path)})["PYENV_ROOT"] == str(tmp_path / ".pyenv")
+    assert environment({"PYENV_ROOT": str(tmp_path), "HOME": "/no"})["PYENV_ROOT"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "DATABASE_URL",
+            "database_url",
+            "AUTOPACK_MODEL",
+            "OPENAI_API_KEY",
+            "GH_TOKEN",
+            "X_SECRET",
+            "PGPASSWORD",
+        ),
+        *("HOME", "TMPDIR", "A=B", "", "1A"),
+    ],
+)
+def test_extra_variables_cannot_name_secrets_or_what_is_ours(name: str):
+    with pytest.raises(InvalidInput):
+        environment({}, **{name: "x"})
+
+
+def test_settings_are_read_from_toml():
+    assert load_check_settings(None).commands == ()
+    settings = load_check_settings(
+        '[checks]\ncommands = ["make test"]\ntimeout_seconds = 5\nenv = {CI = "1"}\n[x]\n'
+    )
+    assert (settings.commands, settings.timeout_seconds, settings.env) == (("make test",), 5.0, {"CI": "1"})
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[checks", "TOML"),
+        ("checks = 1", "table"),
+        ("[checks]\nsetup = 'x'", "setup"),
+        ("[checks]\ncommands = 'x'", "commands"),
+        ("[checks]\ncommands = ['']", "commands"),
+        ("[checks]\ntimeout_seconds = true", "timeout_seconds"),
+        ("[checks]\ntimeout_seconds = -1", "timeout_seconds"),
+        ("[checks]\ntimeout_seconds = nan", "timeout_seconds"),
+        ("[checks]\nenv = {A = 1}", "env"),
+        ("[checks]\nenv = {DATABASE_URL = 'x'}", "DATABASE_URL"),
+    ],
+)
+def test_settings_of_the_wrong_shape_are_refused(text: str, word: str):
+    with pytest.raises(InvalidInput, match=word):
+        load_check_settings(text)
