@@ -12,7 +12,11 @@ def run_line(run: "Run") -> str:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(run.phase_counts.items()))
     cap = f" of {run.token_cap}" if run.token_cap else ""
     cost_cap = f" of {run.cost_cap_usd}" if run.cost_cap_usd else ""
-    unknown = f", {run.calls_of_unknown_usage} calls of unknown usage" if run.calls_of_unknown_usage else ""
+    unknown = (
+        f" and {run.calls_of_unknown_usage} calls whose usage is unknown"
+        if run.calls_of_unknown_usage
+        else ""
+    )
     reason = f" ({run.state_reason})" if run.state_reason else ""
     return f"{run.state}{reason}; {counts or 'no phases'}; {run.tokens_used}{cap} tokens{unknown}, {run.cost_usd:.4f}{cost_cap} USD"
 

@@ -20,7 +20,7 @@ from autopack.db.tables import (
     TokenEstimationEventRow,
 )
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
-from autopack.domain.messages import Role
+from autopack.domain.messages import ProviderMode, Role
 from autopack.domain.phases import AttemptOutcome, StateCause
 from autopack.errors import BudgetReached, LeaseLost, NotFound
 
@@ -207,6 +207,11 @@ def _release(session: Session, row: LlmUsageEventRow, result: CallResult, *, lat
         )
 
 
+def _is_live(row: LlmUsageEventRow) -> bool:
+    """Whether the call may have cost something: a replayed one never does."""
+    return row.provider_mode == ProviderMode.LIVE
+
+
 def _journal(session: Session, row: LlmUsageEventRow, result: CallResult, *, now: datetime) -> None:
     if result.completion is not None:
         session.execute(
@@ -277,7 +282,7 @@ def _abandon(session: Session, row: LlmUsageEventRow) -> None:
         .values(
             tokens_reserved=RunRow.tokens_reserved - row.reserved_tokens,
             cost_reserved_usd=func.abs(RunRow.cost_reserved_usd - (row.reserved_cost_usd or 0.0)),
-            calls_of_unknown_usage=RunRow.calls_of_unknown_usage + 1,
+            calls_of_unknown_usage=RunRow.calls_of_unknown_usage + int(_is_live(row)),
         )
     )
 

@@ -60,7 +60,7 @@ class CheckReport:
         if failed is None:
             return f"All {len(self.results)} checks passed." if self.results else "No checks were run."
         end = failed.output[-_SUMMARY_CHARACTERS:]
-        return f"The check `{failed.command}` failed: {_how(failed)}. Its output ended with:\n{end}"
+        return f"A check failed: {_how(failed)}.\nCommand: {failed.command}\nIts output ended with:\n{end}"
 
 
 @dataclass(frozen=True, kw_only=True)
