@@ -24,12 +24,13 @@ PROTECTED_FILES = frozenset({".gitmodules", ".env", "autopack.toml", "pip.conf",
 ASK_FILES = frozenset({
     ".gitattributes", "conftest.py", "sitecustomize.py", "usercustomize.py", "pyproject.toml", "setup.py",
     "setup.cfg", "pytest.ini", "tox.ini", "makefile", "requirements.txt", "agents.md", "claude.md", "dockerfile",
-    "package-lock.json", "poetry.lock", "uv.lock", "cargo.lock",
+    "package-lock.json", "pnpm-lock.yaml", "go.sum",
 })  # fmt: skip
 ASK_DIRECTORIES = frozenset({".github", ".gitlab", ".circleci", ".vscode", ".cursor", ".ci"})
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?$", re.I)
 _SECRET = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b")
 _CONFLICT = re.compile(r"^(<{7} |>{7} )", re.M)
+_NOT_REGULAR = {"120000": "target is a symlink", "160000": "target is a submodule"}
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -55,9 +56,10 @@ def check(plan: EditPlan, scope: Scope, modes: Mapping[str, str]) -> list[Violat
         found.append(
             Violation(rule="too many files", path="", reason=f"{len(plan.files)} files; at most {MAX_FILES}")
         )
-    folded: dict[str, str] = {path.casefold(): path for path in modes}
+    base, written = _base(modes), dict[str, str]()
     for edit in plan.files:
-        found.extend(_check_file(edit, scope, modes, folded))
+        found.extend(_check_file(edit, scope, base, written))
+        written.update((_fold(name), name) for name in _prefixes(edit.path))
     return found
 
 
@@ -82,13 +84,42 @@ def unsafe_path(path: str) -> str | None:
     return None
 
 
-def _check_file(
-    edit: FileEdit, scope: Scope, modes: Mapping[str, str], folded: Mapping[str, str]
-) -> list[Violation]:
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """The tree that is edited: files by mode, their directories, and both by folded name."""
+
+    modes: Mapping[str, str]
+    directories: frozenset[str]
+    folded: Mapping[str, str]
+
+    def twin(self, name: str) -> str | None:
+        """Another name in the tree that a careless file system takes for this one; None where it is there itself."""
+        there = name in self.modes or name in self.directories
+        return None if there else self.folded.get(_fold(name))
+
+
+def _base(modes: Mapping[str, str]) -> _Base:
+    directories = frozenset(name for path in modes for name in _prefixes(path)[:-1])
+    folded = {_fold(name): name for name in (*directories, *modes)}
+    return _Base(modes=modes, directories=directories, folded=folded)
+
+
+def _prefixes(path: str) -> list[str]:
+    """`a/b/c` is reached through `a` and `a/b`, and is the last of them."""
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+
+
+def _fold(name: str) -> str:
+    """Equal for names that a file system without case, or with a Unicode normal form of its own, takes for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _check_file(edit: FileEdit, scope: Scope, base: _Base, written: Mapping[str, str]) -> list[Violation]:
     path = edit.path
     if problem := unsafe_path(path):
         return [Violation(rule=problem, path=path, reason=f"{path!r}: {problem}")]
-    problem = _protected(path) or _collision(path, modes, folded) or _content_problem(edit.content)
+    problem = _protected(path) or _collision(path, base, written) or _content_problem(edit.content)
     if problem:
         return [Violation(rule=problem, path=path, reason=f"{path}: {problem}")]
     if not _in_scope(path, scope):
@@ -161,21 +192,27 @@ def _protected(path: str) -> str | None:
     return None
 
 
-def _collision(path: str, modes: Mapping[str, str], folded: Mapping[str, str]) -> str | None:
-    parts = path.split("/")
-    for depth in range(1, len(parts)):
-        parent_mode = modes.get("/".join(parts[:depth]))
-        if parent_mode == "160000":
+def _collision(path: str, base: _Base, written: Mapping[str, str]) -> str | None:
+    modes, names = base.modes, _prefixes(path)
+    for parent in names[:-1]:
+        mode = modes.get(parent)
+        if mode == "160000":
             return "inside a nested repository or submodule"
-        if parent_mode is not None:
-            return "symlink in the path" if parent_mode == "120000" else "a file is used as a directory"
-    if modes.get(path) == "120000":
-        return "target is a symlink"
-    if modes.get(path) == "160000":
-        return "target is a submodule"
-    twin = folded.get(path.casefold())
-    if twin is not None and twin != path:
-        return f"case or normalisation clash with {twin}"
+        if mode is not None:
+            return "symlink in the path" if mode == "120000" else "a file is used as a directory"
+    if path in base.directories:
+        return "target is not a regular file"
+    if modes.get(path) in _NOT_REGULAR:
+        return _NOT_REGULAR[modes[path]]
+    return _clash(names, base, written)
+
+
+def _clash(names: Sequence[str], base: _Base, written: Mapping[str, str]) -> str | None:
+    for name in names:
+        if twin := base.twin(name):
+            return f"case or normalisation clash with {twin}"
+        if written.get(_fold(name), name) != name:
+            return "two edits differ only by case"
     return None
 
 
@@ -199,6 +236,6 @@ def _asks(path: str) -> str | None:
     parts = path.casefold().split("/")
     if any(part in ASK_DIRECTORIES for part in parts[:-1]):
         return "configures tools or CI: a person decides"
-    if parts[-1] in ASK_FILES or parts[-1].endswith(".pth"):
+    if parts[-1] in ASK_FILES or parts[-1].endswith((".pth", ".lock")):
         return "decides how the project is built or tested: a person decides"
     return None
