@@ -1,6 +1,6 @@
 """The composition root: settings become a database, an app, a client, models, a workspace and a worker."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,14 @@ from autopack.clock import Clock
 from autopack.db.engine import Database
 from autopack.db.identity import open_database, write_nonce
 from autopack.db.location import locate
-from autopack.errors import DatabaseMismatch, DatabaseRefused
+from autopack.domain.messages import ProviderMode, Role
+from autopack.domain.models import ModelTable, load_model_table
+from autopack.domain.phases import Claim
+from autopack.errors import DatabaseMismatch, DatabaseRefused, InvalidInput, WorkspaceRefused
 from autopack.executor.auditor import Auditor
 from autopack.executor.builder import Builder
 from autopack.executor.liveness import worker_name
-from autopack.executor.pipeline import Pipeline, check_branch
+from autopack.executor.pipeline import Pipeline, check_branch, settings_text
 from autopack.executor.worker import Progress, Worker
 from autopack.llm.base import LLM
 from autopack.llm.gateway import ModelConfig, open_llm
@@ -116,22 +119,38 @@ async def prove_same_database(
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
+    """The configured models, and those that the workspace's autopack.toml names for some phases."""
+
     builder: LLM
     auditor: LLM
+    table: ModelTable
+    named: Mapping[str, LLM]
+
+    def choose(self, role: Role, claim: Claim) -> LLM | None:
+        name = self.table.name_for(role, task_category=claim.phase.task_category, attempt=claim.number)
+        return self.named.get(name) if name else None
 
 
 @asynccontextmanager
-async def open_models(settings: Settings) -> AsyncIterator[Models]:
+async def open_models(settings: Settings, table: ModelTable) -> AsyncIterator[Models]:
+    """Each model once. Raises ModelNotReady for any that could not be called, before anything is claimed."""
     builder = open_llm(_model_config(settings, settings.model))
-    auditor = builder
-    if settings.auditor_model and settings.auditor_model != settings.model:
-        auditor = open_llm(_model_config(settings, settings.auditor_model))
+    opened = {builder.model: builder}
+
+    def open_named(name: str) -> LLM:
+        if name not in opened:
+            opened[name] = open_llm(_model_config(settings, name))
+        return opened[name]
+
+    # Without any model configured nothing may call one; a cassette of recorded answers knows them by model.
+    several = builder.provider_mode is ProviderMode.LIVE or settings.replay is not None
     try:
-        yield Models(builder=builder, auditor=auditor)
+        auditor = open_named(settings.auditor_model) if settings.auditor_model and several else builder
+        named = {name: open_named(name) for name in sorted(table.names())} if several else {}
+        yield Models(builder=builder, auditor=auditor, table=table, named=named)
     finally:
-        await builder.aclose()
-        if auditor is not builder:
-            await auditor.aclose()
+        for llm in opened.values():
+            await llm.aclose()
 
 
 def _model_config(settings: Settings, model: str | None) -> ModelConfig:
@@ -162,10 +181,14 @@ async def open_worker(
     git = await GitWorkspace.open(workspace)
     base = await _base_of(client, git, run_id)
     level = await probe_level()
-    async with open_models(settings) as models:
+    try:
+        table = load_model_table(await settings_text(git, base))
+    except InvalidInput as error:
+        raise WorkspaceRefused(str(error)) from error
+    async with open_models(settings, table) as models:
         pipeline = Pipeline(
             client=client, git=git, builder=Builder(llm=models.builder, git=git, telemetry=settings.telemetry_db_enabled), auditor=Auditor(llm=models.auditor),
-            clock=clock, level=level,
+            clock=clock, level=level, choose=models.choose,
         )  # fmt: skip
         worker = Worker(
             client, pipeline, name=worker_name(), clock=clock, lease_seconds=settings.lease_seconds,

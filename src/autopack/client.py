@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter
 from autopack import schemas
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
 from autopack.domain.phases import Approval, Attempt, Event, Outcome, Phase, PhaseState, Run
+from autopack.domain.storable import storable
 from autopack.errors import BY_CODE, ApiUnreachable, AutopackError, DatabaseMismatch
 
 log = logging.getLogger(__name__)
@@ -132,7 +134,11 @@ class AutopackClient:
     async def finish(
         self, attempt_id: str, lease_token: str, outcome: Outcome, claim_next: schemas.ClaimBody | None = None
     ) -> schemas.FinishAnswer:
-        body = schemas.FinishBody(lease_token=lease_token, outcome=outcome, claim_next=claim_next)
+        # Reasons, reports and reviews hold what models and checks wrote; none of it may keep an attempt from ending.
+        told = {field.name: storable(getattr(outcome, field.name)) for field in fields(outcome)}
+        body = schemas.FinishBody(
+            lease_token=lease_token, outcome=replace(outcome, **told), claim_next=claim_next
+        )
         return await self._call(schemas.FinishAnswer, "POST", f"/attempts/{attempt_id}/finish", body)
 
     async def report_lost(self, attempt_id: str, worker: str) -> bool:

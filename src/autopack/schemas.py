@@ -13,9 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from autopack.domain.calls import CallRequest, CallResult
 from autopack.domain.phases import Claim, Idle, Outcome, Phase, Scope
 from autopack.domain.plan import PhasePlan, Plan, TierPlan, problems
-
-MAX_INTEGER = 2**63 - 1
-MAX_NESTING = 50
+from autopack.domain.storable import MAX_INTEGER, MAX_NESTING
 
 
 def _nfc(text: str) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from autopack.errors import DatabaseRefused, UsageError
 
@@ -97,8 +99,15 @@ def choose_database(
         url = f"sqlite:///{DEFAULT_DATABASE}"
         return DatabaseChoice(url=url, rule=f"the default of the project in {root}", directory=root)
     rule, url, base = named[0]
-    overruled = tuple(f"{other} names another: {value}" for other, value, _ in named[1:] if value != url)
+    overruled = tuple(f"{other} names another: {_masked(value)}" for other, value, _ in named[1:] if value != url)
     return DatabaseChoice(url=url, rule=rule, directory=base, overruled=overruled)
+
+
+def _masked(url: str) -> str:
+    try:
+        return make_url(url.strip()).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return "something that is no URL"
 
 
 def explicit_database(flag: str | None, environment: Mapping[str, str] = os.environ) -> DatabaseChoice | None:

@@ -121,17 +121,19 @@ async def run_drain(
 
     from autopack.bootstrap import open_worker
     from autopack.cli.display import open_display
+    from autopack.executor.worker import one_error
 
     started = time.monotonic()
     run = await client.run(request.run_id)
     if request.phase_id is not None:
         await client.phase(request.run_id, request.phase_id)
-    async with (
-        open_display(client, run, request) as show,
-        open_worker(client, request.run_id, settings, workspace, report=show) as seat,
-    ):
-        _say_what_works(seat)
-        drained, number = await _until_interrupted(seat.worker, request)
+    with one_error():
+        async with (
+            open_display(client, run, request) as show,
+            open_worker(client, request.run_id, settings, workspace, report=show) as seat,
+        ):
+            _say_what_works(seat)
+            drained, number = await _until_interrupted(seat.worker, request)
     run = await client.run(request.run_id)
     code, reason = judge(run, drained, request, number)
     return Finished(

@@ -56,12 +56,12 @@ def _update_owned(session: Session, attempt_id: str, token: str, **values: Any) 
         update(AttemptRow)
         .where(AttemptRow.id == attempt_id, AttemptRow.lease_token == token, AttemptRow.outcome.is_(None))
         .values(**values)
-        .returning(AttemptRow.id)
+        .returning(AttemptRow)
+        .execution_options(populate_existing=True)
     )
-    if session.scalar(owned) is None:
+    row = session.scalar(owned)
+    if row is None:
         raise LeaseLost(f"attempt {attempt_id} is no longer this worker's")
-    row = session.get(AttemptRow, attempt_id, populate_existing=True)
-    assert row is not None
     return row
 
 
@@ -128,7 +128,7 @@ def _settle_phase(session: Session, attempt: AttemptRow, outcome: Outcome, *, no
         session, run_id=after.run_id, phase_id=after.phase_id, attempt_id=attempt.id, kind="finished",
         actor=attempt.worker, now=now, outcome=outcome.outcome, state=after.state, failure_kind=outcome.failure_kind,
     )  # fmt: skip
-    if runs.row(session, after.run_id).state == RunState.CANCELLED and after.state is PhaseState.QUEUED:
+    if after.state is PhaseState.QUEUED and runs.row(session, after.run_id).state == RunState.CANCELLED:
         session.execute(
             update(PhaseRow)
             .where(PhaseRow.run_id == after.run_id, PhaseRow.phase_id == after.phase_id)

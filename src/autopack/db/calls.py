@@ -264,10 +264,11 @@ def settle_attempt(session: Session, attempt_id: str, *, passed: bool, dead: boo
         return
     table, used = TokenEstimationEventRow, LlmResponseRow
     mine = select(used.call_id).where(used.attempt_id == attempt_id, used.role == Role.BUILDER)
-    session.execute(update(table).where(table.call_id.in_(mine)).values(success=False))
-    if passed:
-        last = session.scalar(mine.order_by(used.created_at.desc()).limit(1))
-        session.execute(update(table).where(table.call_id == last).values(success=True))
+    answers = session.scalars(mine.order_by(used.created_at)).all()
+    if answers:
+        session.execute(update(table).where(table.call_id.in_(answers)).values(success=False))
+    if answers and passed:
+        session.execute(update(table).where(table.call_id == answers[-1]).values(success=True))
 
 
 def _abandon(session: Session, row: LlmUsageEventRow) -> None:

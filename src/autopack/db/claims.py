@@ -2,11 +2,19 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ScalarSelect, func, select, update
+from sqlalchemy import ScalarSelect, String, Update, bindparam, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from autopack.db import attempts, events, idle, phases, runs
-from autopack.db.tables import ApprovalRequestRow, AttemptRow, PhaseDependencyRow, PhaseRow, RunRow, TierRow
+from autopack.db.tables import (
+    ApprovalRequestRow,
+    AttemptRow,
+    PhaseDependencyRow,
+    PhaseRow,
+    RunRow,
+    TierRow,
+    UtcDateTime,
+)
 from autopack.domain.phases import (
     CLOSED_STATES,
     OPEN_STATES,
@@ -34,7 +42,7 @@ def claim(
     A repeat with a lease token that is known returns the same claim, so a lost answer loses nothing. Raises
     PhaseBlocked when the named phase cannot be drained now.
     """
-    if (again := session.scalar(select(AttemptRow).where(AttemptRow.lease_token == lease_token))) is not None:
+    if (again := session.scalar(_BY_TOKEN, {"token": lease_token})) is not None:
         if again.outcome is not None:
             raise LeaseLost(f"attempt {again.id} has ended")
         return _claim_of(session, again)
@@ -44,22 +52,9 @@ def claim(
         return stopped
     if phase_id is not None:
         _make_claimable(session, run_id, phase_id, force=force, actor=worker, now=now)
-        wanted = (
-            select(PhaseRow.id)
-            .where(PhaseRow.run_id == run_id, PhaseRow.phase_id == phase_id)
-            .scalar_subquery()
-        )
+        taken = session.execute(_TAKE_NAMED, {"of_run": run_id, "named": phase_id, "at": now}).first()
     else:
-        wanted = _next_due(run_id, now)
-    taken = session.execute(
-        update(PhaseRow)
-        .where(PhaseRow.id == wanted, PhaseRow.state == PhaseState.QUEUED)
-        .values(
-            state=PhaseState.EXECUTING, attempts=PhaseRow.attempts + 1, not_before=None, updated_at=now,
-            started_at=func.coalesce(PhaseRow.started_at, now),
-        )
-        .returning(PhaseRow.phase_id, PhaseRow.attempts)
-    ).first()  # fmt: skip
+        taken = session.execute(_TAKE_NEXT, {"of_run": run_id, "at": now}).first()
     if taken is None:
         if phase_id is not None:
             raise PhaseBlocked(f"phase {phase_id} of run {run_id} was taken by another worker just now")
@@ -85,8 +80,23 @@ def claim(
     return _claim_of(session, attempt)
 
 
-def _next_due(run_id: str, now: datetime) -> ScalarSelect[int]:
+def _take(wanted: ScalarSelect[int]) -> Update:
+    """One statement: a phase that is still QUEUED becomes EXECUTING, and its attempt is counted."""
+    return (
+        update(PhaseRow)
+        .where(PhaseRow.id == wanted, PhaseRow.state == PhaseState.QUEUED)
+        .values(
+            state=PhaseState.EXECUTING, attempts=PhaseRow.attempts + 1, not_before=None, updated_at=bindparam("at"),
+            started_at=func.coalesce(PhaseRow.started_at, bindparam("at")),
+        )
+        .returning(PhaseRow.phase_id)
+        .execution_options(synchronize_session=False)
+    )  # fmt: skip
+
+
+def _next_due() -> ScalarSelect[int]:
     """The row id of the next phase: lowest open tier, then priority, then plan order. Walks one index."""
+    run_id, now = bindparam("of_run", type_=String()), bindparam("at", type_=UtcDateTime())
     inner, wanted = aliased(PhaseRow), aliased(PhaseRow)
     open_tier = (
         select(TierRow.tier_index)
@@ -127,6 +137,30 @@ def _next_due(run_id: str, now: datetime) -> ScalarSelect[int]:
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
+
+
+# Built once: building these statements costs more than running them.
+_TAKE_NEXT = _take(_next_due())
+_TAKE_NAMED = _take(
+    select(PhaseRow.id)
+    .where(PhaseRow.run_id == bindparam("of_run"), PhaseRow.phase_id == bindparam("named"))
+    .scalar_subquery()
+)
+_BY_TOKEN = select(AttemptRow).where(AttemptRow.lease_token == bindparam("token"))
+_TRIES = (
+    select(AttemptRow)
+    .where(AttemptRow.run_id == bindparam("of_run"), AttemptRow.phase_id == bindparam("named"))
+    .order_by(AttemptRow.number)
+)
+_APPROVED = (
+    select(ApprovalRequestRow)
+    .where(
+        ApprovalRequestRow.run_id == bindparam("of_run"),
+        ApprovalRequestRow.phase_id == bindparam("named"),
+        ApprovalRequestRow.status == "approved",
+    )
+    .limit(1)
+)
 
 
 def _count_started(
@@ -198,13 +232,8 @@ def _held_back_by(session: Session, phase: Phase) -> str | None:
 
 def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
     run_id, phase_id = attempt.run_id, attempt.phase_id
-    earlier = session.scalars(
-        select(AttemptRow)
-        .where(
-            AttemptRow.run_id == run_id, AttemptRow.phase_id == phase_id, AttemptRow.number < attempt.number
-        )
-        .order_by(AttemptRow.number)
-    ).all()
+    tries = session.scalars(_TRIES, {"of_run": run_id, "named": phase_id}).all()
+    earlier = [row for row in tries if row.number < attempt.number]
     failed = [row for row in earlier if row.outcome == AttemptOutcome.FAILED]
     dead = tuple(
         row.id for row in earlier if row.outcome in (AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED)
@@ -221,12 +250,7 @@ def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
 
 
 def _approved(session: Session, run_id: str, phase_id: str) -> ApprovedPlan | None:
-    table = ApprovalRequestRow
-    row = session.scalar(
-        select(table)
-        .where(table.run_id == run_id, table.phase_id == phase_id, table.status == "approved")
-        .limit(1)
-    )
+    row = session.scalar(_APPROVED, {"of_run": run_id, "named": phase_id})
     if row is None:
         return None
     return ApprovedPlan(

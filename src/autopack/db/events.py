@@ -1,13 +1,17 @@
 """The append-only record of what happened to a run."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import insert, select
+from sqlalchemy import Table, insert, select
 from sqlalchemy.orm import Session
 
 from autopack.db.tables import EventRow
 from autopack.domain.phases import Event
+
+_INSERT = insert(
+    cast(Table, EventRow.__table__)
+)  # the plain table: no object is made of what is only written
 
 
 def record(
@@ -15,9 +19,11 @@ def record(
     phase_id: str | None = None, attempt_id: str | None = None, **detail: Any,
 ) -> None:  # fmt: skip
     session.execute(
-        insert(EventRow).values(
-            run_id=run_id, phase_id=phase_id, attempt_id=attempt_id, kind=kind, actor=actor, detail=detail, created_at=now
-        )
+        _INSERT,
+        {
+            "run_id": run_id, "phase_id": phase_id, "attempt_id": attempt_id, "kind": kind, "actor": actor,
+            "detail": detail, "created_at": now,
+        },
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from autopack.db import events, runs
@@ -13,14 +13,27 @@ from autopack.domain import lifecycle
 from autopack.domain.phases import FailureKind, Phase, PhaseState, Scope
 from autopack.errors import Conflict, NotFound
 
+_ROW = (
+    select(PhaseRow)
+    .where(PhaseRow.run_id == bindparam("run"), PhaseRow.phase_id == bindparam("phase"))
+    .execution_options(populate_existing=True)
+)
+_DEPENDENCIES = (
+    select(PhaseDependencyRow.phase_id, PhaseDependencyRow.depends_on)
+    .where(
+        PhaseDependencyRow.run_id == bindparam("run"),
+        PhaseDependencyRow.phase_id.in_(bindparam("phases", expanding=True)),
+    )
+    .order_by(PhaseDependencyRow.depends_on)
+)
+
 
 def get(session: Session, run_id: str, phase_id: str) -> Phase:
     return to_domain(session, _row(session, run_id, phase_id))
 
 
 def _row(session: Session, run_id: str, phase_id: str) -> PhaseRow:
-    query = select(PhaseRow).where(PhaseRow.run_id == run_id, PhaseRow.phase_id == phase_id)
-    found = session.scalar(query.execution_options(populate_existing=True))
+    found = session.scalar(_ROW, {"run": run_id, "phase": phase_id})
     if found is None:
         runs.row(session, run_id)
         raise NotFound(f"run {run_id} has no phase {phase_id}")
@@ -39,12 +52,7 @@ def page(session: Session, run_id: str, *, state: PhaseState | None, after: int,
 
 
 def _dependencies(session: Session, run_id: str, phase_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    table = PhaseDependencyRow
-    rows = session.execute(
-        select(table.phase_id, table.depends_on)
-        .where(table.run_id == run_id, table.phase_id.in_(phase_ids))
-        .order_by(table.depends_on)
-    )
+    rows = session.execute(_DEPENDENCIES, {"run": run_id, "phases": list(phase_ids)})
     found: dict[str, tuple[str, ...]] = {}
     for phase_id, wanted in rows:
         found[phase_id] = (*found.get(phase_id, ()), wanted)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from autopack.db import events
@@ -15,6 +15,19 @@ from autopack.domain.plan import Plan, content_hash
 from autopack.errors import Conflict, NotFound
 
 _INSERT_AT_ONCE = 1000
+# Statements of every claim and every end are built once: building one costs more than running it.
+_ROW = select(RunRow).where(RunRow.id == bindparam("run")).execution_options(populate_existing=True)
+_ROW_LOCKED = _ROW.with_for_update()
+# One probe of an index per state: counting would cost more the longer the run is.
+_STATES_PRESENT = select(
+    *(
+        select(PhaseRow.id)
+        .where(PhaseRow.run_id == bindparam("run"), PhaseRow.state == state)
+        .exists()
+        .label(state.value)
+        for state in PhaseState
+    )
+)
 
 
 def create(session: Session, plan: Plan, *, actor: str, now: datetime) -> bool:
@@ -78,8 +91,7 @@ def _phase_values(plan: Plan, now: datetime) -> list[dict[str, Any]]:
 
 def row(session: Session, run_id: str, *, lock: bool = False) -> RunRow:
     """The row; `lock` makes other transactions that lock it wait (on SQLite every transaction does)."""
-    query = select(RunRow).where(RunRow.id == run_id).execution_options(populate_existing=True)
-    found = session.scalar(query.with_for_update() if lock else query)
+    found = session.scalar(_ROW_LOCKED if lock else _ROW, {"run": run_id})
     if found is None:
         raise NotFound(f"there is no run {run_id} in this database")
     return found
@@ -182,14 +194,8 @@ def reopen(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
 
 
 def _states(session: Session, run_id: str) -> lifecycle.PhaseStates:
-    # One probe of an index per state: counting would cost more the longer the run is.
-    present = frozenset(
-        state
-        for state in PhaseState
-        if session.scalar(
-            select(PhaseRow.id).where(PhaseRow.run_id == run_id, PhaseRow.state == state).limit(1)
-        )
-    )
+    there = session.execute(_STATES_PRESENT, {"run": run_id}).one()
+    present = frozenset(state for state, is_there in zip(PhaseState, there, strict=True) if is_there)
     policy = select(PhaseRow.id).where(
         PhaseRow.run_id == run_id,
         PhaseRow.state == PhaseState.FAILED,

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from autopack.domain.storable import storable_text
 from autopack.errors import AutopackError
 
 
@@ -106,7 +107,9 @@ def _file_edit(number: int, entry: object) -> FileEdit:
     if not isinstance(entry, dict) or not entry.keys() >= _FILE_KEYS:
         raise MalformedEdit(f"file {number} needs both `path` and `content`")
     if unknown := sorted(map(str, entry.keys() - _FILE_KEYS)):
-        raise MalformedEdit(f"file {number} has fields that mean nothing here: {', '.join(unknown)}")
+        raise MalformedEdit(
+            storable_text(f"file {number} has fields that mean nothing here: {', '.join(unknown)}")
+        )
     path, content = entry["path"], entry["content"]
     if not isinstance(path, str) or not isinstance(content, str):
         raise MalformedEdit(f"file {number}: `path` and `content` must be text")
@@ -119,13 +122,14 @@ def _plan(edits: list[FileEdit], summary: str) -> EditPlan:
     seen: set[str] = set()
     for edit in edits:
         if edit.path in seen:
-            raise MalformedEdit(f"{edit.path} is given twice")
+            raise MalformedEdit(storable_text(f"{edit.path} is given twice"))
         seen.add(edit.path)
         try:
             edit.content.encode()
         except UnicodeEncodeError as error:
-            raise MalformedEdit(f"the content of {edit.path} is not valid Unicode text") from error
-    return EditPlan(files=tuple(edits), summary=summary)
+            told = storable_text(f"the content of {edit.path} is not valid Unicode text")
+            raise MalformedEdit(told) from error
+    return EditPlan(files=tuple(edits), summary=storable_text(summary))
 
 
 def _fenced_blocks(text: str) -> list[tuple[str | None, str]]:

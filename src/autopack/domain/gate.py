@@ -70,7 +70,11 @@ def judge(
     if not checks_passed:
         return _blocked(FailureKind.CHECKS_FAILED, ["the checks are red"])
     if review is None or review.rejected:
-        texts = [issue.message for issue in review.major_issues] if review else ["there was no review"]
+        texts = (
+            [issue.message for issue in review.major_issues or review.issues]
+            if review
+            else ["there was no review"]
+        )
         return _blocked(
             FailureKind.AUDIT_REJECTED, texts or [f"the auditor does not approve: {review and review.notes}"]
         )

@@ -92,10 +92,8 @@ class _Base:
     directories: frozenset[str]
     folded: Mapping[str, str]
 
-    def twin(self, name: str) -> str | None:
-        """Another name in the tree that a careless file system takes for this one; None where it is there itself."""
-        there = name in self.modes or name in self.directories
-        return None if there else self.folded.get(_fold(name))
+    def holds(self, name: str) -> bool:
+        return name in self.modes or name in self.directories
 
 
 def _base(modes: Mapping[str, str]) -> _Base:
@@ -179,6 +177,11 @@ def _unsafe_component(part: str) -> str | None:
     return None
 
 
+def is_protected(path: str) -> bool:
+    """Whether the path is never written by a builder, nor shown to one."""
+    return _protected(path) is not None
+
+
 def _protected(path: str) -> str | None:
     parts = path.casefold().split("/")
     for part in parts[:-1]:
@@ -209,7 +212,9 @@ def _collision(path: str, base: _Base, written: Mapping[str, str]) -> str | None
 
 def _clash(names: Sequence[str], base: _Base, written: Mapping[str, str]) -> str | None:
     for name in names:
-        if twin := base.twin(name):
+        if base.holds(name):
+            continue
+        if twin := base.folded.get(_fold(name)):
             return f"case or normalisation clash with {twin}"
         if written.get(_fold(name), name) != name:
             return "two edits differ only by case"

@@ -19,6 +19,7 @@ from autopack.domain.messages import (
     request_key,
 )
 from autopack.domain.phases import Claim
+from autopack.domain.storable import storable, storable_text
 from autopack.errors import AutopackError, IncompleteResponse
 from autopack.llm import pricing
 from autopack.llm.base import LLM
@@ -101,8 +102,7 @@ class Ledger:
 
 def _storable(completion: Completion) -> Completion:
     """No database keeps a NUL or a lone surrogate; the answer must be recorded all the same."""
-    text = completion.text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    return completion if text == completion.text else replace(completion, text=text)
+    return replace(completion, text=storable_text(completion.text), tool_call=storable(completion.tool_call))
 
 
 def _success(completion: Completion, estimate: EstimateMade | None) -> CallResult:

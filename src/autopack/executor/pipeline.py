@@ -12,12 +12,14 @@ from autopack.clock import Clock
 from autopack.domain import gate, policy
 from autopack.domain.edits import EditPlan, FileEdit
 from autopack.domain.gate import Decision, Review, Verdict
+from autopack.domain.messages import Role
 from autopack.domain.phases import AttemptOutcome, Claim, FailureKind, Outcome
 from autopack.errors import InvalidInput, WorkspaceRefused
 from autopack.executor.auditor import Auditor
 from autopack.executor.builder import Builder, Built, judge_plan
 from autopack.executor.failure import PhaseFailed
 from autopack.executor.ledger import Ledger
+from autopack.llm.base import LLM
 from autopack.workspace.checks import CheckReport, CheckSettings, load_check_settings, run_checks
 from autopack.workspace.git import BaseMoved, GitWorkspace
 from autopack.workspace.process import Limits
@@ -55,6 +57,8 @@ class Pipeline:
     auditor: Auditor
     clock: Clock
     level: SandboxLevel
+    choose: Callable[[Role, Claim], LLM | None] = lambda _role, _claim: None
+    """A model that overrides the builder's or the auditor's own for this claim."""
     # One phase at a time is put on the branch: a moved base means that the checks run again.
     _branch: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -95,7 +99,8 @@ class Pipeline:
             return self._no_op(claim, work, entries)
         diff = await self.git.diff(base, work.tree, MAX_DIFF_BYTES)
         step("auditing")
-        review = await self.auditor.review(claim.phase, ledger, diff=diff, checks=work.report.summary())
+        auditor = replace(self.auditor, llm=self.choose(Role.AUDITOR, claim) or self.auditor.llm)
+        review = await auditor.review(claim.phase, ledger, diff=diff, checks=work.report.summary())
         missing = policy.missing_deliverables(claim.phase.scope, await self.git.list_tree(work.tree))
         verdict = gate.judge(checks_passed=True, review=review, missing=missing, violations=built.violations)
         if verdict.decision is Decision.BLOCKED:
@@ -121,7 +126,8 @@ class Pipeline:
 
     async def _plan(self, claim: Claim, ledger: Ledger, entries: dict[str, TreeEntry]) -> Built:
         if claim.approved is None:
-            return await self.builder.build(claim, ledger, entries)
+            model = self.choose(Role.BUILDER, claim) or self.builder.llm
+            return await replace(self.builder, llm=model).build(claim, ledger, entries)
         plan = EditPlan(
             files=tuple(FileEdit(**edit) for edit in claim.approved.plan["files"]), summary=claim.approved.plan["summary"]
         )  # fmt: skip
@@ -153,14 +159,10 @@ class Pipeline:
 
     async def _settings(self, base: str) -> CheckSettings:
         """`[checks]` of autopack.toml at the base: what a phase writes cannot change how it is checked."""
-        entry = (await self.git.list_tree(base)).get(_SETTINGS_FILE)
-        if entry is None or entry.kind != "blob":
-            return CheckSettings()
-        text = (await self.git.read_blobs([entry.oid]))[entry.oid].decode(errors="replace")
         try:
-            return load_check_settings(text)
+            return load_check_settings(await settings_text(self.git, base))
         except InvalidInput as error:
-            raise WorkspaceRefused(f"{_SETTINGS_FILE} at {base[:12]}: {error}") from error
+            raise WorkspaceRefused(f"at {base[:12]}: {error}") from error
 
     def _no_op(self, claim: Claim, work: Work, entries: Mapping[str, TreeEntry]) -> Outcome:
         if missing := policy.missing_deliverables(claim.phase.scope, entries):
@@ -205,6 +207,14 @@ class Pipeline:
             raise PhaseFailed(
                 FailureKind.BASE_MOVED, f"changed by another phase meanwhile: {', '.join(overlap)}"
             )
+
+
+async def settings_text(git: GitWorkspace, base: str) -> str | None:
+    """The workspace's autopack.toml at `base`; None when it has none."""
+    entry = (await git.list_tree(base)).get(_SETTINGS_FILE)
+    if entry is None or entry.kind != "blob":
+        return None
+    return (await git.read_blobs([entry.oid]))[entry.oid].decode(errors="replace")
 
 
 async def check_branch(git: GitWorkspace, run_id: str, head: str | None, known: str) -> str:

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 from autopack.domain.messages import Message, Tool
 from autopack.domain.phases import Claim, Phase, PreviousAttempt, Scope
-from autopack.domain.policy import PROTECTED_FILES
+from autopack.domain.policy import is_protected
 
 MAX_CONTEXT_CHARS = 160_000
 MAX_FILE_CHARS = 40_000
@@ -55,7 +55,7 @@ def _template(name: str) -> str:
 
 def paths_to_show(scope: Scope, paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """(in scope, read-only) of the base tree's paths: what exists of the deliverables first."""
-    readable = [path for path in sorted(paths) if path.rsplit("/", 1)[-1] not in PROTECTED_FILES]
+    readable = [path for path in sorted(paths) if not is_protected(path)]
     wanted = [path for path in scope.deliverables if path in readable]
     wanted += [path for path in readable if _below(path, scope.paths) and path not in wanted]
     context = [path for path in readable if _below(path, scope.read_only_context) and path not in wanted]

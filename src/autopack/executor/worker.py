@@ -154,7 +154,7 @@ class Worker:
 
     async def _batch(self, request: Request, drained: Drained) -> None:
         batch = _Batch(request=request, drained=drained)
-        with _one_error():
+        with one_error():
             async with anyio.create_task_group() as slots:
                 for _ in range(max(1, request.concurrency)):
                     slots.start_soon(self._slot, batch)
@@ -350,7 +350,7 @@ def _unanswered(error: BudgetReached | ModelError) -> Outcome:
 
 
 @contextmanager
-def _one_error() -> Iterator[None]:
+def one_error() -> Iterator[None]:
     """Of several tasks that failed at once, the first says why the drain ends."""
     try:
         yield
