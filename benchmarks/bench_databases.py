@@ -33,7 +33,11 @@ class Kind:
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Database]:
-        url = self.make(name)
+        with self.opened_at(self.make(name)) as database:
+            yield database
+
+    @contextmanager
+    def opened_at(self, url: str) -> Iterator[Database]:
         with open_database(locate(url, Path()), one_session=True, synchronous=self.synchronous) as database:
             yield database
 
@@ -91,8 +95,8 @@ def _postgres() -> Iterator[Callable[[str], str]]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-# What a queue may look like: what of it the claim has to step over.
 SHAPES = ("plain", "second tier waiting", "priorities", "dependencies")
+"""What a queue may look like to the claim."""
 
 
 def seed(database: Database, run_id: str, size: int, shape: str = "plain") -> None:
@@ -120,7 +124,9 @@ def _phase(number: int, shape: str) -> PhasePlan:
         goal=f"Write src/module_{number}.py.",
         task_category="implementation",
         complexity="low",
-        scope=Scope(paths=("src/",), deliverables=(f"src/module_{number}.py",)),
+        scope=Scope(
+            paths=("src/",), deliverables=() if shape == "no deliverables" else (f"src/module_{number}.py",)
+        ),
         depends_on=(f"p{number - 1:06}",) if shape == "dependencies" and number else (),
         priority=number % 7 if shape == "priorities" else 0,
     )

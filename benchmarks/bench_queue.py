@@ -70,7 +70,7 @@ class OneCall:
     llm: "Answered"
 
     async def run(self, claim: Claim, step: Callable[[str], None]) -> Outcome:
-        ledger = Ledger(client=self.client, claim=claim, clock=CLOCK)
+        ledger = Ledger(client=self.client, claim=claim, clock=CLOCK, base=BASE)
         messages = [
             Message(author="system", text="You build."),
             Message(author="user", text=claim.phase.goal * 40),

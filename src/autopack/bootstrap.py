@@ -12,7 +12,7 @@ from autopack.api.guard import Access
 from autopack.client import AutopackClient, in_process, remote
 from autopack.clock import Clock
 from autopack.db.engine import Database
-from autopack.db.identity import open_database, write_nonce
+from autopack.db.identity import open_database, read_identity, write_nonce
 from autopack.db.location import locate
 from autopack.domain.messages import ProviderMode, Role
 from autopack.domain.models import ModelTable, load_model_table
@@ -96,14 +96,17 @@ async def prove_same_database(
 ) -> None:
     """Raises DatabaseMismatch unless server and `choice` are the same database, and not just copies of one.
 
-    A mark written through our own engine must be read back by the server.
+    A mark written through our own engine must be read back by the server. None is written into a database of
+    another identity: what is plainly not the server's is left as it was.
     """
     theirs = await client.connect()
     remedy = "Nothing was claimed. Start the server on the same DATABASE_URL, or unset DATABASE_URL here."
     try:
         with open_chosen(choice) as database, database.transaction() as session:
+            ours = read_identity(session, database.location)
             nonce = clock.new_id()
-            write_nonce(session, nonce)
+            if ours.database_id == theirs["database_id"]:
+                write_nonce(session, nonce)
     except DatabaseRefused as error:
         raise DatabaseMismatch(
             f"the server at {api_url} works on {theirs['url']} (database {theirs['database_id']}), and {choice.rule} "

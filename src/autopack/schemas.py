@@ -5,19 +5,34 @@ What comes in is strict: unknown fields are errors, text is NFC without NUL or l
 """
 
 import unicodedata
+from dataclasses import is_dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from autopack.domain.calls import CallRequest, CallResult
-from autopack.domain.phases import Claim, Idle, Outcome, Phase, Scope
+from autopack.domain.phases import AttemptOutcome, Claim, Idle, JsonObject, Outcome, Phase, Scope
 from autopack.domain.plan import PhasePlan, Plan, TierPlan, problems
 from autopack.domain.storable import MAX_INTEGER, MAX_NESTING
 
 
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
 
 
 def _ref_safe(name: str) -> str:
@@ -27,6 +42,7 @@ def _ref_safe(name: str) -> str:
     return name
 
 
+MAX_RETRY_AFTER_SECONDS = 365 * 86_400
 Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_nfc)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_nfc)]
 Id = Annotated[
@@ -36,7 +52,9 @@ Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_nfc)]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 Count = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400)]
+Dollars = Annotated[float, Field(strict=True, gt=0)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 def reject_unstorable(value: Any, depth: int = 0) -> None:
@@ -110,12 +128,12 @@ class TierBody(Body):
 class PlanBody(Body):
     """A plan, version 1: what `autopack run create` reads and POST /runs takes."""
 
-    autopack: Literal[1]
+    autopack: Annotated[Literal[1], BeforeValidator(_no_boolean)]
     run_id: Id
     goal: Text = ""
     safety_profile: Word = "standard"
     token_cap: Count | None = None
-    cost_cap_usd: Annotated[float, Field(gt=0)] | None = None
+    cost_cap_usd: Dollars | None = None
     max_duration_minutes: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
     max_phases: Count | None = None
     tiers: list[TierBody] = Field(min_length=1)
@@ -144,7 +162,7 @@ class ClaimBody(Body):
 
     run_id: Id
     phase_id: Id | None = None
-    force: bool = False
+    force: Flag = False
     worker: ShortText
     lease_token: Token
     lease_seconds: Seconds = 60.0
@@ -169,21 +187,88 @@ class RenewAnswer(BaseModel):
     """The run was cancelled: stop the work and finish with the outcome CANCELLED."""
 
 
+_LONGEST = {
+    "call_id": 32, "provider": 80, "model": 200, "request_key": 64, "usage_source": 20, "finish_reason": 40,
+    "cost_source": 40, "price_table_version": 40, "response_id": 200, "version": 80, "base_commit": 64, "result_commit": 64,
+}  # fmt: skip
+_LEAST = {
+    "max_tokens": 1, "reserve_tokens": 0, "reserve_cost_usd": 0, "input_tokens": 0, "output_tokens": 0,
+    "cache_read_input_tokens": 0, "cache_write_input_tokens": 0, "reasoning_output_tokens": 0, "cost_usd": 0, "retries": 0,
+    "duration_seconds": 0, "first_token_seconds": 0, "predicted_output_tokens": 0, "escalated_from": 0, "retry_after_seconds": 0,
+}  # fmt: skip
+
+
+def _no_boolean_numbers(value: Any) -> Any:
+    """To Python `true` is the number 1; to whoever sent it, it is a mistake."""
+    for name, each in value.items() if isinstance(value, dict) else ():
+        if name in _LEAST:
+            _no_boolean(each)
+    return value
+
+
+def _plausible(value: Any) -> Any:
+    """A domain value, and those inside it, within the lengths and ranges that the columns hold."""
+    for name, found in vars(value).items():
+        if isinstance(found, str) and not len(found) <= _LONGEST.get(name, len(found)):
+            raise ValueError(f"{name} is longer than {_LONGEST[name]} characters")
+        if name in _LEAST and found is not None and not _LEAST[name] <= found <= MAX_INTEGER:
+            raise ValueError(f"{name} is not a number of {_LEAST[name]} or more")
+        if is_dataclass(found):
+            _plausible(found)
+    return value
+
+
+def _plausible_call(request: CallRequest) -> CallRequest:
+    if not request.call_id:
+        raise ValueError("call_id is empty")
+    return cast("CallRequest", _plausible(request))
+
+
+def _plausible_result(result: CallResult) -> CallResult:
+    usage = result.usage
+    cached = (usage.cache_read_input_tokens or 0) + (usage.cache_write_input_tokens or 0)
+    if usage.input_tokens is not None and cached > usage.input_tokens:
+        raise ValueError("usage: cached tokens are part of input_tokens, which is smaller")
+    if usage.output_tokens is not None and (usage.reasoning_output_tokens or 0) > usage.output_tokens:
+        raise ValueError("usage: reasoning_output_tokens is part of output_tokens, which is smaller")
+    return cast("CallResult", _plausible(result))
+
+
+def _plausible_outcome(outcome: Outcome) -> Outcome:
+    if (outcome.retry_after_seconds or 0) > MAX_RETRY_AFTER_SECONDS:
+        raise ValueError(f"retry_after_seconds is more than {MAX_RETRY_AFTER_SECONDS}")
+    if (outcome.outcome is AttemptOutcome.NEEDS_APPROVAL) != (outcome.approval is not None):
+        raise ValueError("approval belongs to the outcome NEEDS_APPROVAL, and to no other")
+    if outcome.approval is not None:
+        ApprovalBody.model_validate(outcome.approval)
+    return cast("Outcome", _plausible(outcome))
+
+
 class ReserveBody(Body):
     lease_token: Token
-    request: CallRequest
+    request: Annotated[CallRequest, BeforeValidator(_no_boolean_numbers), AfterValidator(_plausible_call)]
 
 
 class SettleBody(Body):
     lease_token: Token
-    result: CallResult
+    result: Annotated[CallResult, BeforeValidator(_no_boolean_numbers), AfterValidator(_plausible_result)]
+
+
+class ApprovalBody(Body):
+    """What a person is asked about: exactly this plan, on exactly this base."""
+
+    reasons: list[Text] = Field(min_length=1)
+    plan: JsonObject
+    diff: str
+    diff_hash: Annotated[str, StringConstraints(max_length=64)]
+    base_commit: Annotated[str, StringConstraints(max_length=64)]
 
 
 class FinishBody(Body):
     """`claim_next` saves a round trip: the answer then holds the next claim, or why there is none."""
 
     lease_token: Token
-    outcome: Outcome
+    outcome: Annotated[Outcome, BeforeValidator(_no_boolean_numbers), AfterValidator(_plausible_outcome)]
     claim_next: ClaimBody | None = None
 
 
@@ -212,7 +297,7 @@ class ResumeBody(ActorBody):
     """Caps given here replace the run's."""
 
     token_cap: Count | None = None
-    cost_cap_usd: Annotated[float, Field(gt=0)] | None = None
+    cost_cap_usd: Dollars | None = None
     max_duration_minutes: Count | None = None
     max_phases: Count | None = None
 

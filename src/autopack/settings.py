@@ -4,12 +4,13 @@ Seen only by `main`, `cli` and `bootstrap`; everything else receives plain value
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -40,6 +41,14 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     telemetry_db_enabled: bool = Field(default=True, validation_alias="TELEMETRY_DB_ENABLED")
+
+    @field_validator("api_key")
+    @classmethod
+    def _sendable(cls, key: SecretStr | None) -> SecretStr | None:
+        """It travels in a header."""
+        if key is not None and not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+            raise ValueError("it holds a space, a line break or an accent")
+        return key
 
 
 def load_settings() -> Settings:
@@ -85,7 +94,7 @@ def choose_database(
     here = directory or Path.cwd()
     root = project_root(here)
     dotenv = root / ".env"
-    in_dotenv = dotenv_values(dotenv, interpolate=False).get("DATABASE_URL") if dotenv.is_file() else None
+    in_dotenv = _in_dotenv(dotenv) if dotenv.is_file() else None
     candidates = [
         ("--database-url", flag, here),
         ("DATABASE_URL in the environment", environment.get("DATABASE_URL"), here),
@@ -99,8 +108,19 @@ def choose_database(
         url = f"sqlite:///{DEFAULT_DATABASE}"
         return DatabaseChoice(url=url, rule=f"the default of the project in {root}", directory=root)
     rule, url, base = named[0]
-    overruled = tuple(f"{other} names another: {_masked(value)}" for other, value, _ in named[1:] if value != url)
+    overruled = tuple(
+        f"{other} names another: {_masked(value)}" for other, value, _ in named[1:] if value != url
+    )
     return DatabaseChoice(url=url, rule=rule, directory=base, overruled=overruled)
+
+
+def _in_dotenv(dotenv: Path) -> str | None:
+    try:
+        return dotenv_values(dotenv, interpolate=False).get("DATABASE_URL")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatabaseRefused(
+            f"{dotenv} cannot be read ({error}), and it may name the database. Mend it, or move it away."
+        ) from None
 
 
 def _masked(url: str) -> str:

@@ -1,21 +1,23 @@
 """A drain that kills itself: the real worker over fakes that send SIGKILL to their own process at one named point.
 
-Started as `python -m tests.e2e.support_crash CONFIG` from the root of the checkout; CONFIG is a JSON object.
-Without "point" it is a plain drain with scripted answers.
+`python -m tests.e2e.support_crash` reads drains from its input, one JSON object a line, and forks a process for each, so
+that the imports are paid for once; it answers how each process ended. Without "point" a drain is a plain one.
 """
 
 import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
+import anyio.lowlevel
 import httpx
 
 from autopack.api.app import create_app
@@ -32,7 +34,6 @@ from autopack.executor.builder import Builder
 from autopack.executor.liveness import worker_name
 from autopack.executor.pipeline import Pipeline, Step
 from autopack.executor.worker import Drained, Request, Worker
-from autopack.llm.pricing import PricedCost
 from autopack.schemas import ClaimBody, FinishAnswer
 from autopack.settings import DatabaseChoice
 from autopack.workspace.git import GitWorkspace
@@ -46,9 +47,9 @@ BEFORE_THE_COMMIT = (
     "builder settled",
     "applied",
     "auditor asked",
-    "auditor answered",
     "auditor settled",
 )
+COST_USD = 0.25
 POINTS = (*BEFORE_THE_COMMIT, "committed", "finishing", "finished", "finished and claimed")
 
 
@@ -76,9 +77,11 @@ class Knife:
 class ScriptedLLM:
     """Answers by role and phase; every request is a line of the log, on disk before it is answered."""
 
-    model = "openai:replay"
+    model = (
+        "openai:replay"  # the name that the replay transport has, so that either finds the other's answers
+    )
     provider = "openai"
-    provider_mode = ProviderMode.REPLAY
+    provider_mode = ProviderMode.LIVE
 
     def __init__(self, log: Path, knife: Knife) -> None:
         self._log = log
@@ -90,15 +93,14 @@ class ScriptedLLM:
         self._knife.role = label.role
         self._write("asked", label)
         self._knife.pass_by(f"{label.role} asked")
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         line = (
             builder_answer(label.phase_id) if label.role is Role.BUILDER else auditor_answer(label.phase_id)
         )
         self._write("answered", label)
-        cost = PricedCost(cost_usd=0.0, source="replay")
         return Completion(
             text=line["text"], finish_reason="stop", usage=Usage(**line["usage"]), model="replay", provider=self.provider,
-            provider_mode=self.provider_mode, cost_usd=cost.cost_usd, cost_source=cost.source, origin="synthetic",
+            provider_mode=self.provider_mode, cost_usd=COST_USD, cost_source="provider",
         )  # fmt: skip
 
     async def aclose(self) -> None:
@@ -200,11 +202,32 @@ def _json(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def main() -> int:
-    done = anyio.run(drain, json.loads(sys.argv[1]))
-    sys.stdout.write(json.dumps(done, default=_json) + "\n")
-    return int(done["exit_code"])
+def serve() -> None:
+    for line in sys.stdin:
+        config = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _run_and_exit(config)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+def _run_and_exit(config: dict[str, Any]) -> NoReturn:
+    """One drain in this process; what it says goes to the file "output"."""
+    output = os.open(config["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    code = 70
+    try:
+        done = anyio.run(drain, config)
+        print(json.dumps(done, default=_json), flush=True)
+        code = int(done["exit_code"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    serve()

@@ -3,9 +3,8 @@
 import json
 import sqlite3
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,9 @@ def database_id(url: str) -> str:
 
 
 def states(url: str, run_id: str) -> dict[str, str]:
-    found = query(url, "SELECT phase_id, state FROM phases WHERE run_id = :run ORDER BY phase_index", run=run_id)
+    found = query(
+        url, "SELECT phase_id, state FROM phases WHERE run_id = :run ORDER BY phase_index", run=run_id
+    )
     return {str(phase_id): str(state) for phase_id, state in found}
 
 
@@ -81,7 +82,9 @@ class Growth:
 
     def check(self) -> None:
         now = counts(self.url)
-        lost = {table: (count, now.get(table)) for table, count in self.seen.items() if now.get(table, -1) < count}
+        lost = {
+            table: (count, now.get(table)) for table, count in self.seen.items() if now.get(table, -1) < count
+        }
         assert not lost, f"rows are gone: {lost}"
         assert database_id(self.url) == self.identity
         self.seen = now
@@ -132,7 +135,9 @@ def small_run(
 
 
 def seed(url: str, plan_file: Path) -> None:
-    done = run_script("autopack", "run", "create", str(plan_file), "--database-url", url, cwd=plan_file.parent)
+    done = run_script(
+        "autopack", "run", "create", str(plan_file), "--database-url", url, cwd=plan_file.parent
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -156,20 +161,6 @@ def ended_at_last(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[s
         process.communicate()
 
 
-class Talk:
-    """What a process says on stderr, read as it comes so that the pipe never fills up."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.lines: list[str] = []
-        self._process = process
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        self.lines.extend(self._process.stderr)
-
-
 def outcome(done: subprocess.CompletedProcess[str]) -> str:
     return f"exit {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}"
 
@@ -178,7 +169,3 @@ def listing(directory: Path) -> Mapping[str, bytes | None]:
     """Every file below a directory with what is in it."""
     found = sorted(directory.rglob("*"))
     return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None for path in found}
-
-
-def names(values: Sequence[Path]) -> list[str]:
-    return sorted(path.name for path in values)

@@ -31,7 +31,9 @@ class Story:
         return done.stdout + done.stderr
 
     def one(self, phase_id: str, *more: str, exits: int = 0) -> str:
-        return self.run("drain_one_phase.py", "--run-id", TELEMETRY_RUN, "--phase-id", phase_id, *more, exits=exits)
+        return self.run(
+            "drain_one_phase.py", "--run-id", TELEMETRY_RUN, "--phase-id", phase_id, *more, exits=exits
+        )
 
     def seed(self) -> str:
         return self.run("create_telemetry_collection_run.py", "--run-id", TELEMETRY_RUN)
@@ -60,7 +62,9 @@ def test_the_four_tries_of_incident_a_leave_ten_complete_phases(growth: Growth, 
     everything = growth.seen
 
     told = story.one(P1, "--force", exits=3)
-    assert f"phase {P1} of run {TELEMETRY_RUN} is COMPLETE; only QUEUED and FAILED phases can be drained" in told
+    assert (
+        f"phase {P1} of run {TELEMETRY_RUN} is COMPLETE; only QUEUED and FAILED phases can be drained" in told
+    )
     assert "already there" in story.seed()
     assert "DONE_SUCCESS" in story.queued()
 
@@ -68,7 +72,9 @@ def test_the_four_tries_of_incident_a_leave_ten_complete_phases(growth: Growth, 
     branch = f"autopack/{TELEMETRY_RUN}"
     subjects = git(workspace, "log", "--format=%s", f"main..{branch}").splitlines()
     assert len(subjects) == 10
-    assert sorted(subject.partition(":")[0] for subject in subjects) == sorted(states(growth.url, TELEMETRY_RUN))
+    assert sorted(subject.partition(":")[0] for subject in subjects) == sorted(
+        states(growth.url, TELEMETRY_RUN)
+    )
     assert query(growth.url, "SELECT count(*) FROM attempts WHERE outcome = 'COMPLETE'") == [(10,)]
 
 

@@ -108,12 +108,19 @@ def test_a_projects_tests_that_drop_delete_and_post_what_they_find_reach_nothing
     seen = environment_seen(database_url)
     assert not seen.keys() & given.keys()
     assert not [name for name in seen if name.startswith(("AUTOPACK", "PG")) or "DATABASE" in name]
-    leaked = [name for name, value in seen.items() for canary in given.values() if len(canary) > 1 and canary in value]
+    leaked = [
+        name
+        for name, value in seen.items()
+        for canary in given.values()
+        if len(canary) > 1 and canary in value
+    ]
     assert leaked == []
     assert "canary" not in json.dumps(dict(seen))
 
 
-def test_the_hostile_tests_would_have_destroyed_what_they_were_led_to(database_url: str, tmp_path: Path) -> None:
+def test_the_hostile_tests_would_have_destroyed_what_they_were_led_to(
+    database_url: str, tmp_path: Path
+) -> None:
     script = hostile_file(tmp_path / "elsewhere", tmp_path)
     with another_database(database_url, "victim") as victim, somebody_listening() as (api_url, asked):
         env = clean_environment(DATABASE_URL=victim, AUTOPACK_API_URL=api_url)
@@ -123,7 +130,9 @@ def test_the_hostile_tests_would_have_destroyed_what_they_were_led_to(database_u
     assert asked == ["/runs"]
 
 
-def test_the_workspaces_settings_cannot_ask_for_the_database_or_a_key(sqlite_url: str, tmp_path: Path) -> None:
+def test_the_workspaces_settings_cannot_ask_for_the_database_or_a_key(
+    sqlite_url: str, tmp_path: Path
+) -> None:
     settings = '[checks]\nenv = { DATABASE_URL = "sqlite:///autopack.db" }\n'
     workspace = make_workspace(tmp_path / "workspace", {"autopack.toml": settings})
     plan_file, cassette = small_run(tmp_path, 1, "true")

@@ -48,7 +48,9 @@ def test_the_projects_own_database_is_found_from_below_and_refused_from_elsewher
         assert f"chosen_by: the default of the project in {project.root}" in done.stdout
     lost = run_script("create_telemetry_collection_run.py", cwd=project.elsewhere)
     assert lost.returncode == 3, outcome(lost)
-    assert f"there is no database at {project.elsewhere / 'autopack.db'}. Run `autopack migrate`" in lost.stderr
+    assert (
+        f"there is no database at {project.elsewhere / 'autopack.db'}. Run `autopack migrate`" in lost.stderr
+    )
     assert project.databases() == {"project/autopack.db"}
 
 
@@ -111,7 +113,9 @@ def test_the_database_of_an_overruled_dotenv_is_not_touched(project: Project, tm
         seed(each, plan_file)
     before = (project.root / "other.db").read_bytes()
     env = {"DATABASE_URL": url, "AUTOPACK_REPLAY": str(cassette)}
-    drained = run_script("drain_one_phase.py", "--run-id", "r1", "--phase-id", "p1", cwd=project.root, env=env)
+    drained = run_script(
+        "drain_one_phase.py", "--run-id", "r1", "--phase-id", "p1", cwd=project.root, env=env
+    )
     assert drained.returncode == 0, outcome(drained)
     assert states(url, "r1") == {"p1": "COMPLETE"}
     assert (project.root / "other.db").read_bytes() == before

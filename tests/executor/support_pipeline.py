@@ -84,7 +84,12 @@ class ScriptedLLM:
 
 
 def completion(text: str = "", **more: Any) -> Completion:
-    values = {"finish_reason": "stop", "usage": Usage(input_tokens=10, output_tokens=5), "cost_usd": 0.0, **more}
+    values = {
+        "finish_reason": "stop",
+        "usage": Usage(input_tokens=10, output_tokens=5),
+        "cost_usd": 0.0,
+        **more,
+    }
     return Completion(
         text=text, model="scripted", provider="openai", provider_mode=ProviderMode.REPLAY, origin="synthetic", **values
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """What waits for a person, and the person's word."""
 
+from typing import Literal
+
 from fastapi import APIRouter
 
 from autopack.api.deps import ClockDep, DatabaseDep, OriginDep
@@ -7,11 +9,12 @@ from autopack.db import approvals
 from autopack.domain.phases import Approval
 from autopack.schemas import ActorBody, Id
 
+Status = Literal["pending", "approved", "rejected", "expired", "void", "used"]
 router = APIRouter(prefix="/approvals", tags=["approvals"])
 
 
 @router.get("")
-def page(database: DatabaseDep, run_id: Id | None = None, status: str | None = None) -> list[Approval]:
+def page(database: DatabaseDep, run_id: Id | None = None, status: Status | None = None) -> list[Approval]:
     with database.transaction() as session:
         return approvals.page(session, run_id=run_id, status=status)
 

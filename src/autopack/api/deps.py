@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 
 from autopack.clock import Clock
 from autopack.db.engine import Database
+from autopack.domain.storable import MAX_INTEGER
 
 
 def _database(request: Request) -> Database:
@@ -24,6 +25,7 @@ def _origin(request: Request, user_agent: Annotated[str, Header()] = "") -> str:
     return f"{host} {user_agent[:100]}".strip()
 
 
+After = Annotated[int, Query(ge=-1, le=MAX_INTEGER)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 ClockDep = Annotated[Clock, Depends(_clock)]
 OriginDep = Annotated[str, Depends(_origin)]

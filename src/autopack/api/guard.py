@@ -5,6 +5,7 @@ too (DNS rebinding), and a request meant for another database gets 409.
 """
 
 import hmac
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -88,8 +89,15 @@ def _without_port(host: str) -> str:
 
 def _check_origin(headers: Headers, host: str) -> None:
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    if site in ("cross-site", "same-site") or (origin is not None and urlsplit(origin).netloc != host):
+    if site in ("cross-site", "same-site") or (origin is not None and _netloc(origin) != host):
         raise Forbidden("a page of another origin may not use this API")
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _check_database(scope: Scope, headers: Headers) -> None:
@@ -113,9 +121,8 @@ def _from_loopback(scope: Scope, headers: Headers) -> bool:
 
 
 async def _read_body(headers: Headers, receive: Receive) -> bytes:
-    declared = headers.get("content-length", "0")
     parts: list[bytes] = []
-    size = int(declared) if declared.isdigit() else 0
+    size = _declared_size(headers)
     more = True
     received = 0
     while more and size <= MAX_BODY_BYTES:
@@ -129,6 +136,12 @@ async def _read_body(headers: Headers, receive: Receive) -> bytes:
     if size > MAX_BODY_BYTES:
         raise PayloadTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
     return b"".join(parts)
+
+
+def _declared_size(headers: Headers) -> int:
+    """What is no number says nothing: the bytes are counted as they come."""
+    declared = headers.get("content-length", "")
+    return int(declared) if re.fullmatch("[0-9]{1,20}", declared) else 0
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from autopack.api.deps import ClockDep, DatabaseDep, OriginDep
+from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep
 from autopack.clock import Clock
 from autopack.db import attempts, claims, phases
 from autopack.db.engine import Database
@@ -34,7 +34,7 @@ def page(
     run_id: Id,
     database: DatabaseDep,
     state: PhaseState | None = None,
-    after: int = -1,
+    after: After = -1,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> list[Phase]:
     """In plan order; `after` is the phase_index of the last one seen."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from autopack.api.deps import ClockDep, DatabaseDep, OriginDep
+from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep
 from autopack.db import attempts, calls, events, runs
 from autopack.domain.calls import CallRecord
 from autopack.domain.phases import Attempt, Event, Run, StateCause
@@ -73,7 +73,7 @@ def open_attempts(run_id: Id, database: DatabaseDep) -> list[Attempt]:
 
 @router.get("/{run_id}/calls")
 def model_calls(
-    run_id: Id, database: DatabaseDep, phase_id: Id | None = None, after: int = 0, limit: Limit = 200
+    run_id: Id, database: DatabaseDep, phase_id: Id | None = None, after: After = 0, limit: Limit = 200
 ) -> list[CallRecord]:
     with database.transaction() as session:
         runs.row(session, run_id)
@@ -88,7 +88,7 @@ def telemetry(run_id: Id, database: DatabaseDep, phase_id: Id | None = None) -> 
 
 
 @router.get("/{run_id}/events")
-def run_events(run_id: Id, database: DatabaseDep, after: int = 0, limit: Limit = 200) -> list[Event]:
+def run_events(run_id: Id, database: DatabaseDep, after: After = 0, limit: Limit = 200) -> list[Event]:
     with database.transaction() as session:
         runs.row(session, run_id)
         return events.page(session, run_id, after=after, limit=limit)

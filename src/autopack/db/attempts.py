@@ -87,7 +87,9 @@ def finish(
     Raises LeaseLost when another worker has the phase: the outcome of the late one does not count.
     """
     ended = session.scalar(
-        select(AttemptRow).where(AttemptRow.id == attempt_id, AttemptRow.lease_token == token)
+        select(AttemptRow)
+        .where(AttemptRow.id == attempt_id, AttemptRow.lease_token == token)
+        .with_for_update()  # attempt before run, as everywhere, or an end and a loss at once wait for each other
     )
     if ended is not None and ended.outcome == outcome.outcome:
         return phases.get(session, ended.run_id, ended.phase_id)
@@ -96,7 +98,8 @@ def finish(
     row = _update_owned(
         session, attempt_id, token, outcome=outcome.outcome, failure_kind=outcome.failure_kind,
         failure_signature=lifecycle.failure_signature(outcome.failure_kind, outcome.reason), reason=outcome.reason,
-        base_commit=outcome.base_commit, result_commit=outcome.result_commit, check_report=outcome.check_report,
+        base_commit=func.coalesce(outcome.base_commit, AttemptRow.base_commit),
+        result_commit=outcome.result_commit, check_report=outcome.check_report,
         review=outcome.review, verdict=outcome.verdict, timings=outcome.timings, finished_at=now,
     )  # fmt: skip
     calls.settle_attempt(session, attempt_id, passed=outcome.passed, dead=False)

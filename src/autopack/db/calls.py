@@ -21,7 +21,7 @@ from autopack.db.tables import (
 )
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
 from autopack.domain.messages import ProviderMode, Role
-from autopack.domain.phases import AttemptOutcome, StateCause
+from autopack.domain.phases import UNJUDGED, StateCause
 from autopack.errors import BudgetReached, LeaseLost, NotFound
 
 
@@ -44,6 +44,10 @@ def reserve(
     if (journaled := _journaled(session, attempt, request)) is not None:
         return journaled
     _hold(session, attempt.run_id, request)
+    if attempt.base_commit is None and request.base_commit is not None:
+        session.execute(
+            update(AttemptRow).where(AttemptRow.id == attempt_id).values(base_commit=request.base_commit)
+        )
     ask = 1 + _answered(session, attempt.run_id, attempt.phase_id, request.role)
     session.execute(
         insert(LlmUsageEventRow).values(
@@ -75,7 +79,7 @@ def _journaled(session: Session, attempt: AttemptRow, request: CallRequest) -> R
         .where(
             table.run_id == attempt.run_id, table.phase_id == attempt.phase_id, table.role == request.role,
             table.request_key == request.request_key, table.request_max_tokens >= request.max_tokens,
-            AttemptRow.outcome.in_([AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED]),
+            AttemptRow.outcome.in_(UNJUDGED),
         )
         .order_by(LlmUsageEventRow.ask)
         .limit(1)

@@ -18,6 +18,7 @@ from autopack.db.tables import (
 from autopack.domain.phases import (
     CLOSED_STATES,
     OPEN_STATES,
+    UNJUDGED,
     ApprovedPlan,
     AttemptOutcome,
     Claim,
@@ -238,6 +239,7 @@ def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
     dead = tuple(
         row.id for row in earlier if row.outcome in (AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED)
     )
+    resumed = earlier[-1].base_commit if earlier and earlier[-1].outcome in UNJUDGED else None
     return Claim(
         attempt_id=attempt.id, lease_token=attempt.lease_token, lease_expires_at=attempt.lease_expires_at,
         number=attempt.number, run=runs.to_domain(runs.row(session, run_id), {}), phase=phases.get(session, run_id, phase_id),
@@ -246,6 +248,7 @@ def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
             for row in failed[-2:]
         ),
         dead_attempts=dead, approved=_approved(session, run_id, phase_id),
+        resume_base=resumed,
     )  # fmt: skip
 
 

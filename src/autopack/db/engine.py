@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,11 +172,25 @@ def _configure(connection: sqlite3.Connection, *, synchronous: str, foreign_keys
     try:
         connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
         connection.execute(f"PRAGMA synchronous={synchronous}")
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != journal_mode():
+        # Of this connection only. WAL is a mark in the file, and the file may be somebody else's: `settle_journal`.
+        if "wal" not in (connection.execute("PRAGMA journal_mode").fetchone()[0], journal_mode()):
             connection.execute(f"PRAGMA journal_mode={journal_mode()}")
     except BaseException:
         connection.close()
         raise
+
+
+def settle_journal(engine: Engine) -> None:
+    """Puts the file itself into or out of WAL mode. Only for a SQLite database that is known to be ours."""
+    with closing(engine.raw_connection()) as connection:
+        driver = connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        try:
+            driver.execute(f"PRAGMA journal_mode={journal_mode()}")
+        except sqlite3.DatabaseError as error:
+            raise DatabaseRefused(
+                f"the journal mode of the database cannot be set to {journal_mode()} ({error}); is another program using it?"
+            ) from error
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -10,7 +10,14 @@ from sqlalchemy import Connection, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from autopack.db.engine import Database, file_stamp, journal_mode, refusal_reason, runtime_engine
+from autopack.db.engine import (
+    Database,
+    file_stamp,
+    journal_mode,
+    refusal_reason,
+    runtime_engine,
+    settle_journal,
+)
 from autopack.db.location import Location
 from autopack.db.tables import REVISION, TABLE_NAMES, DatabaseIdentityRow
 from autopack.errors import DatabaseRefused
@@ -46,6 +53,8 @@ def open_database(
     try:
         with engine.connect() as connection:
             check_schema(connection, location)
+        if location.path is not None:
+            settle_journal(engine)
     except DBAPIError as error:
         engine.dispose()
         reason = refusal_reason(error) or str(error.orig)

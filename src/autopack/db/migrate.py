@@ -18,7 +18,9 @@ from sqlalchemy.exc import DBAPIError
 import autopack
 from autopack.db.backup import backup_sqlite
 from autopack.db.engine import file_stamp, refusal_reason, sqlite_engine
+from autopack.db.identity import check_schema
 from autopack.db.location import Location
+from autopack.db.tables import REVISION
 from autopack.errors import DatabaseRefused
 
 # Alembic's context is global to a process; two migrations in two threads would share it.
@@ -120,6 +122,8 @@ def _migrate(
     )
     _refuse_unknown(location, tables, before, directory)
     if before == head:
+        if head == REVISION:
+            check_schema(connection, location)  # what was taken out of it since is not made up here
         return Migrated(location=location, before=before, after=head)
     backup = None
     if location.path is not None and before is not None:

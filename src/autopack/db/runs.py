@@ -17,7 +17,8 @@ from autopack.errors import Conflict, NotFound
 _INSERT_AT_ONCE = 1000
 # Statements of every claim and every end are built once: building one costs more than running it.
 _ROW = select(RunRow).where(RunRow.id == bindparam("run")).execution_options(populate_existing=True)
-_ROW_LOCKED = _ROW.with_for_update()
+# key_share: FOR NO KEY UPDATE. FOR UPDATE would also shut out every insert that refers to the run, and deadlock with claims.
+_ROW_LOCKED = _ROW.with_for_update(key_share=True)
 # One probe of an index per state: counting would cost more the longer the run is.
 _STATES_PRESENT = select(
     *(

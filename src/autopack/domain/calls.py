@@ -11,7 +11,7 @@ from autopack.domain.phases import JsonObject
 class CallRequest:
     """`reserve_tokens` and `reserve_cost_usd` are the most that the call can take; no cost is an unknown price."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
     call_id: str
     role: Role
@@ -22,6 +22,8 @@ class CallRequest:
     max_tokens: int
     reserve_tokens: int
     reserve_cost_usd: float | None = None
+    base_commit: str | None = None
+    """What the prompt was made from: a try that resumes this one asks the same question only on the same base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class EstimateMade:
 class CallResult:
     """What came of a call: a completion, or an error. `may_have_been_paid` tells a cut answer from a refusal."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
     completion: JsonObject | None = None
     usage: Usage = field(default_factory=Usage)

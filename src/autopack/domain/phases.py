@@ -61,6 +61,10 @@ class AttemptOutcome(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+UNJUDGED = frozenset({AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED})
+"""Outcomes that say nothing about the work: the answers of such a try are as good as new."""
+
+
 class FailureKind(StrEnum):
     """A closed set: why an attempt did not complete."""
 
@@ -174,7 +178,7 @@ class Attempt:
 class Outcome:
     """What a worker reports at the end of an attempt. `retryable` false fails the phase at once."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
     outcome: AttemptOutcome
     failure_kind: FailureKind | None = None
@@ -225,6 +229,8 @@ class Claim:
     dead_attempts: tuple[str, ...] = ()
     """Ids of this phase's tries whose worker died: a commit of theirs counts as this try's own."""
     approved: ApprovedPlan | None = None
+    resume_base: str | None = None
+    """Where the try before this one died after asking a model: on that base its answers are found again."""
 
 
 class IdleReason(StrEnum):

@@ -33,6 +33,8 @@ class Ledger:
     client: AutopackClient
     claim: Claim
     clock: Clock
+    base: str
+    """The commit that the prompts are made from."""
 
     async def ask(
         self,
@@ -94,6 +96,7 @@ class Ledger:
             call_id=self.clock.new_id(), role=role, provider=llm.provider, model=llm.model,
             provider_mode=llm.provider_mode, request_key=request_key(llm.model, messages, tool),
             max_tokens=max_tokens, reserve_tokens=most_input + max_tokens, reserve_cost_usd=cost,
+            base_commit=self.base,
         )  # fmt: skip
 
     async def _settle(self, call_id: str, result: CallResult) -> None:

@@ -13,7 +13,7 @@ from autopack.domain import gate, policy
 from autopack.domain.edits import EditPlan, FileEdit
 from autopack.domain.gate import Decision, Review, Verdict
 from autopack.domain.messages import Role
-from autopack.domain.phases import AttemptOutcome, Claim, FailureKind, Outcome
+from autopack.domain.phases import AttemptOutcome, Claim, FailureKind, JsonObject, Outcome
 from autopack.errors import InvalidInput, WorkspaceRefused
 from autopack.executor.auditor import Auditor
 from autopack.executor.builder import Builder, Built, judge_plan
@@ -89,7 +89,7 @@ class Pipeline:
             return _recovered(commit)
         base = await self._base(claim)
         entries = await self.git.list_tree(base)
-        ledger = Ledger(client=self.client, claim=claim, clock=self.clock)
+        ledger = Ledger(client=self.client, claim=claim, clock=self.clock, base=base)
         step("building")
         built = await self._plan(claim, ledger, entries)
         work = await self._checked(claim, base, built, step)
@@ -98,31 +98,48 @@ class Pipeline:
         if not work.changed:
             return self._no_op(claim, work, entries)
         diff = await self.git.diff(base, work.tree, MAX_DIFF_BYTES)
-        step("auditing")
-        auditor = replace(self.auditor, llm=self.choose(Role.AUDITOR, claim) or self.auditor.llm)
-        review = await auditor.review(claim.phase, ledger, diff=diff, checks=work.report.summary())
-        missing = policy.missing_deliverables(claim.phase.scope, await self.git.list_tree(work.tree))
-        verdict = gate.judge(checks_passed=True, review=review, missing=missing, violations=built.violations)
+        review, verdict = await self._verdict(claim, ledger, work, diff, step)
         if verdict.decision is Decision.BLOCKED:
             return _blocked(work, review, verdict)
-        if verdict.decision is Decision.NEEDS_REVIEW and not _is_approved(claim, diff):
+        if verdict.decision is Decision.NEEDS_REVIEW:
             return _needs_approval(work, review, verdict, diff)
         commit, work = await self._commit(claim, work, step)
         step("committed")
         return Outcome(
             outcome=AttemptOutcome.COMPLETE, base_commit=work.base, result_commit=commit,
-            check_report=work.report.to_json(), review=asdict(review), verdict=asdict(verdict),
+            check_report=work.report.to_json(), review=_json(review), verdict=asdict(verdict),
         )  # fmt: skip
 
+    async def _verdict(
+        self, claim: Claim, ledger: Ledger, work: Work, diff: str, step: Step
+    ) -> tuple[Review | None, Verdict]:
+        """The gate's word. What a person approved was audited before, and is not asked about again."""
+        if _is_approved(claim, diff):
+            reasons = ("a person approved exactly this diff, and the checks are green",)
+            return None, Verdict(decision=Decision.OK, reasons=reasons)
+        step("auditing")
+        auditor = replace(self.auditor, llm=self.choose(Role.AUDITOR, claim) or self.auditor.llm)
+        review = await auditor.review(claim.phase, ledger, diff=diff, checks=work.report.summary())
+        missing = policy.missing_deliverables(claim.phase.scope, await self.git.list_tree(work.tree))
+        violations = work.built.violations
+        return review, gate.judge(checks_passed=True, review=review, missing=missing, violations=violations)
+
     async def _base(self, claim: Claim) -> str:
-        """The head of the run's branch, which is made at the run's base where it does not exist yet."""
+        """The head of the run's branch, which is made at the run's base where it does not exist yet.
+
+        A try that takes the place of a dead one begins where that one did, so that it finds its answers again.
+        """
         run = claim.run
         if run.base_commit is None:
             raise WorkspaceRefused(f"run {run.run_id} has no base commit; claim it with one")
         head = await self.git.branch_head(run.run_id)
         if head is None and run.head_commit is None:
             head = await self.git.start_branch(run.run_id, run.base_commit)
-        return await check_branch(self.git, run.run_id, head, run.head_commit or run.base_commit)
+        head = await check_branch(self.git, run.run_id, head, run.head_commit or run.base_commit)
+        resumed = claim.resume_base
+        if resumed and await self.git.has_commit(resumed) and await self.git.is_ancestor(resumed, head):
+            return resumed
+        return head
 
     async def _plan(self, claim: Claim, ledger: Ledger, entries: dict[str, TreeEntry]) -> Built:
         if claim.approved is None:
@@ -249,10 +266,14 @@ def _recovered(commit: str) -> Outcome:
     )  # fmt: skip
 
 
-def _blocked(work: Work, review: Review, verdict: Verdict) -> Outcome:
+def _json(review: Review | None) -> JsonObject | None:
+    return None if review is None else asdict(review)
+
+
+def _blocked(work: Work, review: Review | None, verdict: Verdict) -> Outcome:
     return Outcome(
         outcome=AttemptOutcome.FAILED, failure_kind=verdict.failure_kind, reason="; ".join(verdict.reasons),
-        base_commit=work.base, check_report=work.report.to_json(), review=asdict(review), verdict=asdict(verdict),
+        base_commit=work.base, check_report=work.report.to_json(), review=_json(review), verdict=asdict(verdict),
     )  # fmt: skip
 
 
@@ -265,12 +286,12 @@ def _is_approved(claim: Claim, diff: str) -> bool:
     return claim.approved is not None and claim.approved.diff_hash == diff_hash(diff)
 
 
-def _needs_approval(work: Work, review: Review, verdict: Verdict, diff: str) -> Outcome:
+def _needs_approval(work: Work, review: Review | None, verdict: Verdict, diff: str) -> Outcome:
     plan = {"summary": work.built.plan.summary, "files": [asdict(edit) for edit in work.built.plan.files]}
     request = {
         "reasons": list(verdict.reasons), "plan": plan, "diff": diff, "diff_hash": diff_hash(diff), "base_commit": work.base,
     }  # fmt: skip
     return Outcome(
         outcome=AttemptOutcome.NEEDS_APPROVAL, reason="; ".join(verdict.reasons), base_commit=work.base,
-        check_report=work.report.to_json(), review=asdict(review), verdict=asdict(verdict), approval=request,
+        check_report=work.report.to_json(), review=_json(review), verdict=asdict(verdict), approval=request,
     )  # fmt: skip

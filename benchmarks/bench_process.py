@@ -1,0 +1,93 @@
+"""The command itself as a process of its own: how soon it claims, and how much memory it takes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench_databases import Kind, seed
+from sqlalchemy import func, select
+
+from autopack.db.tables import AttemptRow
+
+_OURS = ("AUTOPACK_", "DATABASE_URL", "TELEMETRY_", "OPENAI_", "ANTHROPIC_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """A drain: from its start to the claim of the first phase, to its end, and the most memory it had."""
+
+    queued: int
+    first_claim_seconds: float
+    first_end_seconds: float
+    total_seconds: float
+    peak_mib: float
+
+
+def drain_process(kind: Kind, directory: Path, *, queued: int, phases: int) -> Process:
+    """`autopack drain` of `phases` phases in a git workspace, with a hand-written cassette."""
+    workspace, cassette = _workspace(directory), _cassette(directory)
+    run_id = f"process-{queued}-{len(list(directory.iterdir()))}"
+    url = kind.make(run_id)
+    with kind.opened_at(url) as database:
+        seed(database, run_id, queued, "no deliverables")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    command = [
+        sys.executable, "-m", "autopack", "drain", "--run-id", run_id, "--database-url", url, "--workspace", str(workspace),
+        "--batch-size", str(phases), "--max-batches", "1",
+    ]  # fmt: skip
+    talk = directory / "talk"
+    with talk.open("w") as sink:
+        started = datetime.now(UTC)
+        child = subprocess.Popen(
+            command,
+            cwd=directory,
+            env={**environment, "AUTOPACK_REPLAY": str(cassette)},
+            stdout=sink,
+            stderr=sink,
+        )
+        _, status, used = os.wait4(child.pid, 0)
+        ended = datetime.now(UTC)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, talk.read_text()
+    with kind.opened_at(url) as database, database.transaction() as session:
+        claimed, finished, count = session.execute(
+            select(func.min(AttemptRow.claimed_at), func.min(AttemptRow.finished_at), func.count())
+        ).one()
+    assert count == phases, count
+    return Process(
+        queued=queued,
+        first_claim_seconds=(claimed - started).total_seconds(),
+        first_end_seconds=(finished - started).total_seconds(),
+        total_seconds=(ended - started).total_seconds(),
+        peak_mib=used.ru_maxrss / 1024,
+    )
+
+
+def _workspace(directory: Path) -> Path:
+    workspace = directory / "workspace"
+    if workspace.exists():
+        return workspace
+    workspace.mkdir()
+    who = ["-c", "user.name=Benchmark", "-c", "user.email=benchmark@localhost", "-c", "commit.gpgsign=false"]
+    (workspace / "README.md").write_text("# A workspace\n", encoding="utf-8")
+    for arguments in (["init", "--quiet"], ["add", "README.md"], ["commit", "--quiet", "--message", "base"]):
+        subprocess.run(["git", *who, *arguments], cwd=workspace, check=True)
+    return workspace
+
+
+def _cassette(directory: Path) -> Path:
+    """The same answers for every phase: the first makes a commit, the others find nothing to change."""
+    answers = {
+        "builder": {"summary": "a file", "files": [{"path": "src/a.py", "content": "A = 1\n"}]},
+        "auditor": {"approved": True, "issues": [], "notes": ""},
+    }
+    lines = [
+        {"match": {"role": role}, "text": answer, "origin": "synthetic"} for role, answer in answers.items()
+    ]
+    path = directory / "cassette.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path

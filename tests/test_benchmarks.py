@@ -1,0 +1,45 @@
+"""The benchmark runs, and says what it is asked to say. Its figures are not judged here: machines are noisy."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import ROOT, clean_environment
+
+pytestmark = pytest.mark.slow
+
+
+def bench(*arguments):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "drain.py"), "--quick", *arguments],
+        cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_smoke_run_prints_the_tables_and_the_ratios():
+    report = json.loads(bench("--json"))
+    assert {row["database"] for row in report["rates"]} == {"SQLite FULL", "SQLite NORMAL"}
+    assert {row["at"] for row in report["rates"]} == {"head", "middle", "end"}
+    for row in report["rates"]:
+        assert min(row["per_second"].values()) > 0
+        assert row["drain_over_bare"] > 0
+    assert {row["shape"] for row in report["claims"]} == {
+        "plain", "second tier waiting", "priorities", "dependencies"
+    }  # fmt: skip
+    for row in report["processes"]:
+        assert 0 < row["first_claim_seconds"] < row["first_end_seconds"]
+        assert row["peak_mib"] > 10
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from drain import as_tables
+    finally:
+        sys.path.pop(0)
+    printed = as_tables(report)
+    assert "| database | queued | at | bare /s | drain /s | drain : bare |" in printed
+    assert "| SQLite NORMAL | 500 | end |" in printed
+    assert "ratio: the claim is" in printed
+    assert "| `autopack drain` | phases drained | start to first claim, s |" in printed
