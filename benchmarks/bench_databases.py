@@ -31,6 +31,10 @@ class Kind:
     """A migrated database of that name: its URL."""
     synchronous: str = "FULL"
 
+    @property
+    def sqlite(self) -> bool:
+        return self.name.startswith("SQLite")
+
     @contextmanager
     def opened(self, name: str) -> Iterator[Database]:
         with self.opened_at(self.make(name)) as database:

@@ -20,20 +20,23 @@ _OURS = ("AUTOPACK_", "DATABASE_URL", "TELEMETRY_", "OPENAI_", "ANTHROPIC_")
 class Process:
     """A drain: from its start to the claim of the first phase, to its end, and the most memory it had."""
 
-    queued: int
     first_claim_seconds: float
     first_end_seconds: float
     total_seconds: float
     peak_mib: float
 
 
-def drain_process(kind: Kind, directory: Path, *, queued: int, phases: int) -> Process:
-    """`autopack drain` of `phases` phases in a git workspace, with a hand-written cassette."""
-    workspace, cassette = _workspace(directory), _cassette(directory)
-    run_id = f"process-{queued}-{len(list(directory.iterdir()))}"
+def drain_processes(kind: Kind, directory: Path, *, queued: int, phases: int, starts: int) -> list[Process]:
+    """`autopack drain` of the next `phases` phases in a git workspace, so many times, each a new process."""
+    run_id = f"process-{queued}"
     url = kind.make(run_id)
     with kind.opened_at(url) as database:
         seed(database, run_id, queued, "no deliverables")
+    return [_drain(kind, url, run_id, directory, phases) for _ in range(starts)]
+
+
+def _drain(kind: Kind, url: str, run_id: str, directory: Path, phases: int) -> Process:
+    workspace, cassette = _workspace(directory), _cassette(directory)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     command = [
         sys.executable, "-m", "autopack", "drain", "--run-id", run_id, "--database-url", url, "--workspace", str(workspace),
@@ -55,11 +58,12 @@ def drain_process(kind: Kind, directory: Path, *, queued: int, phases: int) -> P
     assert child.returncode == 0, talk.read_text()
     with kind.opened_at(url) as database, database.transaction() as session:
         claimed, finished, count = session.execute(
-            select(func.min(AttemptRow.claimed_at), func.min(AttemptRow.finished_at), func.count())
+            select(func.min(AttemptRow.claimed_at), func.min(AttemptRow.finished_at), func.count()).where(
+                AttemptRow.claimed_at >= started
+            )
         ).one()
     assert count == phases, count
     return Process(
-        queued=queued,
         first_claim_seconds=(claimed - started).total_seconds(),
         first_end_seconds=(finished - started).total_seconds(),
         total_seconds=(ended - started).total_seconds(),

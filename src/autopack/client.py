@@ -1,6 +1,7 @@
 """The one way to the queue, in-process and remote: the two differ by the transport only."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
@@ -16,7 +17,7 @@ from autopack import schemas
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
 from autopack.domain.phases import Approval, Attempt, Event, Outcome, Phase, PhaseState, Run
 from autopack.domain.storable import storable
-from autopack.errors import BY_CODE, ApiUnreachable, AutopackError, DatabaseMismatch
+from autopack.errors import BY_CODE, ApiUnreachable, AutopackError, DatabaseMismatch, InvalidInput
 
 log = logging.getLogger(__name__)
 DATABASE_HEADER = "X-Autopack-Database"
@@ -24,6 +25,13 @@ T = TypeVar("T")
 # Every write of ours may be repeated (a lease token, a call id or the same content makes it one), so a
 # request whose answer was lost is sent again. About 30 seconds in all: a server may be restarting.
 _PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+def _id(text: str) -> str:
+    """A part of an address: whatever else it holds would name something else than was meant."""
+    if not re.fullmatch(schemas.ID_PATTERN, text):
+        raise InvalidInput(f"{text!r} cannot be an id: letters, digits, '.', '_' and '-', at most 128")
+    return text
 
 
 @cache
@@ -49,6 +57,10 @@ class AutopackClient:
     async def connect(self) -> dict[str, Any]:
         """Learns which database the server works on; every later request names it."""
         identity: dict[str, Any] = await self._call(dict[str, Any], "GET", "/identity")
+        if not isinstance(identity.get("database_id"), str):
+            raise ApiUnreachable(
+                f"{self._http.base_url} answers, but not as Autopack's API does: no database_id"
+            )
         if self.database_id is not None and self.database_id != identity["database_id"]:
             raise DatabaseMismatch(
                 f"the server changed from database {self.database_id} to {identity['database_id']}"
@@ -62,17 +74,17 @@ class AutopackClient:
         return self._decode(Run, response), response.status_code == 201
 
     async def run(self, run_id: str) -> Run:
-        return await self._call(Run, "GET", f"/runs/{run_id}")
+        return await self._call(Run, "GET", f"/runs/{_id(run_id)}")
 
     async def runs(self, *, after: str | None = None) -> list[Run]:
         return await self._call(list[Run], "GET", "/runs", after=after)
 
     async def change_run(self, run_id: str, action: str, body: schemas.ActorBody) -> Run:
         """`action` is pause, resume or cancel."""
-        return await self._call(Run, "POST", f"/runs/{run_id}/{action}", body)
+        return await self._call(Run, "POST", f"/runs/{_id(run_id)}/{action}", body)
 
     async def phase(self, run_id: str, phase_id: str) -> Phase:
-        return await self._call(Phase, "GET", f"/runs/{run_id}/phases/{phase_id}")
+        return await self._call(Phase, "GET", f"/runs/{_id(run_id)}/phases/{_id(phase_id)}")
 
     async def phases(self, run_id: str, *, state: PhaseState | None = None) -> list[Phase]:
         """All of them, in plan order, page by page."""
@@ -80,7 +92,7 @@ class AutopackClient:
         while True:
             after = found[-1].phase_index if found else -1
             page = await self._call(
-                list[Phase], "GET", f"/runs/{run_id}/phases", state=state, after=after, limit=1000
+                list[Phase], "GET", f"/runs/{_id(run_id)}/phases", state=state, after=after, limit=1000
             )
             found += page
             if len(page) < 1000:
@@ -88,25 +100,25 @@ class AutopackClient:
 
     async def change_phase(self, run_id: str, phase_id: str, action: str, body: schemas.ActorBody) -> Phase:
         """`action` is requeue or skip."""
-        return await self._call(Phase, "POST", f"/runs/{run_id}/phases/{phase_id}/{action}", body)
+        return await self._call(Phase, "POST", f"/runs/{_id(run_id)}/phases/{_id(phase_id)}/{action}", body)
 
     async def attempts(self, run_id: str, phase_id: str) -> list[Attempt]:
-        return await self._call(list[Attempt], "GET", f"/runs/{run_id}/phases/{phase_id}/attempts")
+        return await self._call(list[Attempt], "GET", f"/runs/{_id(run_id)}/phases/{_id(phase_id)}/attempts")
 
     async def open_attempts(self, run_id: str) -> list[Attempt]:
-        return await self._call(list[Attempt], "GET", f"/runs/{run_id}/attempts")
+        return await self._call(list[Attempt], "GET", f"/runs/{_id(run_id)}/attempts")
 
     async def calls(self, run_id: str, phase_id: str | None = None) -> list[CallRecord]:
         return await self._call(
-            list[CallRecord], "GET", f"/runs/{run_id}/calls", phase_id=phase_id, limit=1000
+            list[CallRecord], "GET", f"/runs/{_id(run_id)}/calls", phase_id=phase_id, limit=1000
         )
 
     async def events(self, run_id: str, *, after: int = 0) -> list[Event]:
-        return await self._call(list[Event], "GET", f"/runs/{run_id}/events", after=after, limit=1000)
+        return await self._call(list[Event], "GET", f"/runs/{_id(run_id)}/events", after=after, limit=1000)
 
     async def telemetry(self, run_id: str, phase_id: str | None = None) -> schemas.TelemetryCounts:
         return await self._call(
-            schemas.TelemetryCounts, "GET", f"/runs/{run_id}/telemetry", phase_id=phase_id
+            schemas.TelemetryCounts, "GET", f"/runs/{_id(run_id)}/telemetry", phase_id=phase_id
         )
 
     async def approvals(self, *, run_id: str | None = None, status: str | None = None) -> list[Approval]:
@@ -114,22 +126,22 @@ class AutopackClient:
 
     async def decide(self, approval_id: str, action: str, body: schemas.ActorBody) -> Approval:
         """`action` is approve or reject."""
-        return await self._call(Approval, "POST", f"/approvals/{approval_id}/{action}", body)
+        return await self._call(Approval, "POST", f"/approvals/{_id(approval_id)}/{action}", body)
 
     async def claim(self, body: schemas.ClaimBody) -> schemas.ClaimAnswer:
         return await self._call(schemas.ClaimAnswer, "POST", "/phases/claim", body)
 
     async def renew(self, attempt_id: str, lease_token: str, lease_seconds: float) -> schemas.RenewAnswer:
         body = schemas.RenewBody(lease_token=lease_token, lease_seconds=lease_seconds)
-        return await self._call(schemas.RenewAnswer, "POST", f"/attempts/{attempt_id}/renew", body)
+        return await self._call(schemas.RenewAnswer, "POST", f"/attempts/{_id(attempt_id)}/renew", body)
 
     async def reserve(self, attempt_id: str, lease_token: str, request: CallRequest) -> Reservation:
         body = schemas.ReserveBody(lease_token=lease_token, request=request)
-        return await self._call(Reservation, "POST", f"/attempts/{attempt_id}/calls", body)
+        return await self._call(Reservation, "POST", f"/attempts/{_id(attempt_id)}/calls", body)
 
     async def settle(self, call_id: str, lease_token: str, result: CallResult) -> None:
         body = schemas.SettleBody(lease_token=lease_token, result=result)
-        await self._send("POST", f"/calls/{call_id}/settle", body.model_dump(mode="json"), {})
+        await self._send("POST", f"/calls/{_id(call_id)}/settle", body.model_dump(mode="json"), {})
 
     async def finish(
         self, attempt_id: str, lease_token: str, outcome: Outcome, claim_next: schemas.ClaimBody | None = None
@@ -139,16 +151,18 @@ class AutopackClient:
         body = schemas.FinishBody(
             lease_token=lease_token, outcome=replace(outcome, **told), claim_next=claim_next
         )
-        return await self._call(schemas.FinishAnswer, "POST", f"/attempts/{attempt_id}/finish", body)
+        return await self._call(schemas.FinishAnswer, "POST", f"/attempts/{_id(attempt_id)}/finish", body)
 
     async def report_lost(self, attempt_id: str, worker: str) -> bool:
         body = schemas.LostBody(worker=worker)
-        answer = await self._call(dict[str, bool], "POST", f"/attempts/{attempt_id}/lost", body)
+        answer = await self._call(dict[str, bool], "POST", f"/attempts/{_id(attempt_id)}/lost", body)
         return bool(answer["given_back"])
 
-    async def report_budget(self, attempt_id: str, lease_token: str, reason: str) -> None:
+    async def report_budget(self, attempt_id: str, lease_token: str, reason: str) -> bool:
+        """Whether the run is paused for it now; False while calls under way may still make room."""
         body = schemas.BudgetBody(lease_token=lease_token, reason=reason)
-        await self._send("POST", f"/attempts/{attempt_id}/budget", body.model_dump(mode="json"), {})
+        answer = await self._call(dict[str, bool], "POST", f"/attempts/{_id(attempt_id)}/budget", body)
+        return bool(answer["paused"])
 
     async def _call(
         self, kind: type[T], method: str, path: str, body: schemas.Body | None = None, **query: object
@@ -171,7 +185,7 @@ class AutopackClient:
         for pause in (*self._pauses, None):
             try:
                 response = await self._http.request(method, path, json=content, params=query, headers=headers)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 if pause is None:
                     raise ApiUnreachable(
                         f"no answer from {self._http.base_url} ({type(error).__name__}: {error}). "
@@ -194,9 +208,9 @@ def error_from(response: httpx.Response) -> AutopackError:
         body = response.json()
     except ValueError:
         body = {}
-    if not isinstance(body, dict) or "code" not in body:
+    if not isinstance(body, dict) or not isinstance(body.get("code"), str):
         return ApiUnreachable(f"{response.url} answered {response.status_code} and is not Autopack's API")
-    return BY_CODE.get(body["code"], AutopackError)(body.get("detail", ""))
+    return BY_CODE.get(body["code"], AutopackError)(str(body.get("detail", "")))
 
 
 @asynccontextmanager

@@ -42,12 +42,11 @@ def _ref_safe(name: str) -> str:
     return name
 
 
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 MAX_RETRY_AFTER_SECONDS = 365 * 86_400
 Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_nfc)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_nfc)]
-Id = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"), AfterValidator(_ref_safe)
-]
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN), AfterValidator(_ref_safe)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_nfc)]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{16,64}$")]

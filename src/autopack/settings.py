@@ -125,7 +125,7 @@ def _in_dotenv(dotenv: Path) -> str | None:
 
 def _masked(url: str) -> str:
     try:
-        return make_url(url.strip()).render_as_string(hide_password=True)
+        return make_url(url.strip()).set(query={}).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
         return "something that is no URL"
 

@@ -60,9 +60,9 @@ def lost(attempt_id: Id, body: LostBody, database: DatabaseDep, clock: ClockDep)
         return {"given_back": attempts.give_back(session, attempt_id, worker=body.worker, now=clock.now())}
 
 
-@router.post("/attempts/{attempt_id}/budget", status_code=204, response_class=Response)
-def budget(attempt_id: Id, body: BudgetBody, database: DatabaseDep, clock: ClockDep) -> None:
-    """A call did not fit the run's caps: the run is paused until a person raises them."""
+@router.post("/attempts/{attempt_id}/budget")
+def budget(attempt_id: Id, body: BudgetBody, database: DatabaseDep, clock: ClockDep) -> dict[str, bool]:
+    """A call did not fit the run's caps: the run is paused, unless calls under way may still make room."""
     with database.transaction() as session:
         attempts.owned(session, attempt_id, body.lease_token)
-        calls.pause_for_budget(session, attempt_id, body.reason, now=clock.now())
+        return {"paused": calls.pause_for_budget(session, attempt_id, body.reason, now=clock.now())}

@@ -1,4 +1,7 @@
-"""What routes take: the database and the clock that the app was made with, and who is asking."""
+"""What routes take: the database and the clock that the app was made with, and who is asking.
+
+`async`, though nothing is awaited: FastAPI would send a plain function to a worker thread, once a request each.
+"""
 
 from typing import Annotated
 
@@ -9,17 +12,17 @@ from autopack.db.engine import Database
 from autopack.domain.storable import MAX_INTEGER
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-def _clock(request: Request) -> Clock:
+async def _clock(request: Request) -> Clock:
     clock: Clock = request.app.state.clock
     return clock
 
 
-def _origin(request: Request, user_agent: Annotated[str, Header()] = "") -> str:
+async def _origin(request: Request, user_agent: Annotated[str, Header()] = "") -> str:
     """Where a person's command came from, for the audit trail."""
     host = request.client.host if request.client else "?"
     return f"{host} {user_agent[:100]}".strip()

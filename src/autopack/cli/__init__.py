@@ -7,13 +7,15 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import IO, cast
+from typing import Any
 
-import click
 import typer
 
 from autopack.cli import approvals, database, demo, drain, phases, runs
 from autopack.errors import AutopackError
+
+# Typer carries a click of its own; the base of its usage errors has no public name.
+_WrongUsage: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 app = typer.Typer(
     name="autopack",
@@ -51,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except Exception as error:  # noqa: BLE001 - the last place where an error can still become an exit code
         return _exit_code(error)
+    except SystemExit:
+        # Typer's way out when nobody reads on (`autopack ... | head`): no error. `_exit_code` sees the rest.
+        return 0
     except KeyboardInterrupt:
         return 130
     return result if isinstance(result, int) else 0
@@ -58,12 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _exit_code(error: Exception) -> int:
     match error:
-        case click.exceptions.Exit():
+        case typer.Exit():
             return error.exit_code
-        case click.ClickException():
-            error.show(cast("IO[str]", sys.stderr))
-            return error.exit_code
-        case click.Abort():
+        case _WrongUsage():
+            error.show(file=sys.stderr)
+            return int(error.exit_code)
+        case typer.Abort():
             return 130
         case BrokenPipeError():
             # `autopack ... | head`: nobody reads on, and that is no error.

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, result, result_json, with_client
+from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, body_of, result, result_json, with_client
 
 if TYPE_CHECKING:
     from autopack.client import AutopackClient
@@ -43,7 +43,7 @@ def _decide(
     from autopack.schemas import ActorBody
 
     async def do(client: "AutopackClient") -> "Approval":
-        return await client.decide(approval_id, action, ActorBody(by=by, reason=reason))
+        return await client.decide(approval_id, action, body_of(ActorBody, by=by, reason=reason))
 
     done = with_client(api_url, database_url, do)
     result_json(done) if as_json else result(

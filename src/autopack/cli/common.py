@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from autopack.settings import Settings
 
 T = TypeVar("T")
+B = TypeVar("B")
 
 RunId = Annotated[str, typer.Option("--run-id", help="The run.")]
 PhaseId = Annotated[str, typer.Option("--phase-id", help="The phase.")]
@@ -47,7 +48,9 @@ def result_json(value: Any) -> None:
     """Domain values, dates and enums included, as JSON on stdout."""
     from pydantic_core import to_jsonable_python
 
-    result(json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False))
+    # What a console cannot show is escaped as JSON does it, lest the stream's own escapes break the JSON.
+    shows_all = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    result(json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=not shows_all))
 
 
 def connection_for(
@@ -60,15 +63,46 @@ def connection_for(
 
     if api_url is not None and in_process:
         raise UsageError("--api-url and --in-process exclude each other: name one of them")
-    if api_url is not None and not api_url.startswith(("http://", "https://")):
-        raise UsageError(f"--api-url {api_url!r} is no address; write http://HOST:PORT")
     settings = load_settings()
+    check_address("--api-url", api_url)
+    if not in_process:
+        check_address("AUTOPACK_API_URL", settings.api_url)
     connection = choose_connection(
         api_url=api_url, in_process=in_process, database_url=database_url, settings=settings
     )  # fmt: skip
     if banner:
         _banner(connection)
     return connection, settings
+
+
+def body_of(kind: type[B], **values: Any) -> B:
+    """A request's body from options. Raises UsageError naming the option that has a wrong value."""
+    from pydantic import ValidationError
+
+    from autopack.api.problems import validation_detail
+    from autopack.errors import UsageError
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise UsageError(f"wrong options: {validation_detail(error.errors(include_input=False))}") from None
+
+
+def check_address(name: str, url: str | None) -> None:
+    """Raises UsageError where `url`, given under `name`, cannot be a server's address."""
+    from urllib.parse import urlsplit
+
+    from autopack.errors import UsageError
+
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(f"{name} {url!r} is no address; write http://HOST:PORT")
 
 
 def _banner(connection: "Connection") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopack.cli.common import ApiUrl, DatabaseUrl, Json, result, result_json, say
+from autopack.cli.common import ApiUrl, DatabaseUrl, Json, check_address, result, result_json, say
 
 if TYPE_CHECKING:
     from autopack.db.identity import Identity
@@ -48,6 +48,8 @@ def identity(database_url: DatabaseUrl = None, api_url: ApiUrl = None, as_json: 
 
     settings = load_settings()
     choice = choose_database(database_url)
+    check_address("--api-url", api_url)
+    check_address("AUTOPACK_API_URL", settings.api_url)
     facts = _facts(choice)
     server = api_url or settings.api_url
     if server is not None:

@@ -33,7 +33,7 @@ def demo(
     from autopack.db.location import locate
     from autopack.db.migrate import migrate
     from autopack.executor.worker import Request
-    from autopack.settings import DatabaseChoice, Settings
+    from autopack.settings import DatabaseChoice, load_settings
 
     directory = directory.absolute()
     workspace, database = _fresh(directory)
@@ -42,7 +42,7 @@ def demo(
     migrate(location, now=utc_now)
     say(f"database: {location.masked} ({choice.rule})")
     # The demo is the same everywhere: whatever model or server the environment names is not asked.
-    settings = Settings().model_copy(
+    settings = load_settings().model_copy(
         update={"model": None, "auditor_model": None, "replay": None, "record": None, "api_url": None}
     )  # fmt: skip
     resume = (

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, result, result_json, with_client
+from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, body_of, result, result_json, with_client
 
 if TYPE_CHECKING:
     from autopack.client import AutopackClient
@@ -58,7 +58,7 @@ def _change(
     from autopack.schemas import ActorBody
 
     async def do(client: "AutopackClient") -> "Phase":
-        return await client.change_phase(run_id, phase_id, action, ActorBody(by=by))
+        return await client.change_phase(run_id, phase_id, action, body_of(ActorBody, by=by))
 
     phase = with_client(api_url, database_url, do)
     result_json(phase) if as_json else result(f"{phase.phase_id}  {phase.state}")

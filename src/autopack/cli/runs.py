@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, result, result_json, with_client
+from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, body_of, result, result_json, with_client
 from autopack.cli.tables import phase_table, run_line
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Runs: create, list, show, pause, resume, cancel.", no_args_is_help=True)
 RunArgument = Annotated[str, typer.Argument(help="The run.")]
+MAX_PLAN_BYTES = 1024 * 1024
 TELEMETRY_RUN = "telemetry-collection-v4"
 
 
@@ -35,7 +36,9 @@ def read_plan(path: Path) -> "PlanBody":
     from autopack.errors import UsageError
 
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MAX_PLAN_BYTES + 1)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"there is no plan {path}") from None
     except IsADirectoryError:
@@ -44,6 +47,8 @@ def read_plan(path: Path) -> "PlanBody":
         raise UsageError(f"{path} is not UTF-8 text: {error}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > MAX_PLAN_BYTES:
+        raise UsageError(f"{path} is larger than {MAX_PLAN_BYTES} bytes; split it into several runs")
     return parse_plan(text, str(path))
 
 
@@ -163,7 +168,7 @@ def pause(
     """Claim no more phases of the run; what is executing ends as it would."""
     from autopack.schemas import ActorBody
 
-    _change(run_id, "pause", ActorBody(by=by, reason=reason), api_url, database_url, as_json)
+    _change(run_id, "pause", body_of(ActorBody, by=by, reason=reason), api_url, database_url, as_json)
 
 
 @app.command("resume")
@@ -178,8 +183,7 @@ def resume(
     """Go on with a paused run, with higher caps if need be."""
     from autopack.schemas import ResumeBody
 
-    body = ResumeBody(
-        by=by, token_cap=token_cap, cost_cap_usd=cost_cap_usd, max_duration_minutes=max_duration_minutes, max_phases=max_phases
+    body = body_of(ResumeBody, by=by, token_cap=token_cap, cost_cap_usd=cost_cap_usd, max_duration_minutes=max_duration_minutes, max_phases=max_phases
     )  # fmt: skip
     _change(run_id, "resume", body, api_url, database_url, as_json)
 
@@ -192,4 +196,4 @@ def cancel(
     """Cancel the run: what is queued is cancelled now, what is executing at its next renewal."""
     from autopack.schemas import ActorBody
 
-    _change(run_id, "cancel", ActorBody(by=by, reason=reason), api_url, database_url, as_json)
+    _change(run_id, "cancel", body_of(ActorBody, by=by, reason=reason), api_url, database_url, as_json)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from autopack.db import calls, events, phases, runs
@@ -12,12 +12,39 @@ from autopack.domain import lifecycle
 from autopack.domain.phases import Attempt, AttemptOutcome, FailureKind, Outcome, Phase, PhaseState, RunState
 from autopack.errors import LeaseLost, NotFound
 
+# Built once: building a statement costs more than running it.
+_LAST_NUMBER = select(func.max(AttemptRow.number)).where(
+    AttemptRow.run_id == bindparam("run"), AttemptRow.phase_id == bindparam("phase")
+)
+# Locks are taken in one order everywhere, or PostgreSQL finds transactions that wait for each other: attempt, phase, run.
+_BY_LEASE_LOCKED = (
+    select(AttemptRow)
+    .where(AttemptRow.id == bindparam("attempt"), AttemptRow.lease_token == bindparam("token"))
+    .with_for_update()
+)
+_EXPIRED = (
+    select(AttemptRow)
+    .where(
+        AttemptRow.run_id == bindparam("run"),
+        AttemptRow.outcome.is_(None),
+        AttemptRow.lease_expires_at < bindparam("now"),
+    )
+    .with_for_update(skip_locked=True)
+)
+_CLOSE_APPROVED = (
+    update(ApprovalRequestRow)
+    .where(
+        ApprovalRequestRow.run_id == bindparam("of_run"),
+        ApprovalRequestRow.phase_id == bindparam("of_phase"),
+        ApprovalRequestRow.status == "approved",
+    )
+    .values(status=bindparam("becomes"))
+    .execution_options(synchronize_session=False)
+)
+
 
 def last_number(session: Session, run_id: str, phase_id: str) -> int:
-    query = select(func.max(AttemptRow.number)).where(
-        AttemptRow.run_id == run_id, AttemptRow.phase_id == phase_id
-    )
-    return session.scalar(query) or 0
+    return session.scalar(_LAST_NUMBER, {"run": run_id, "phase": phase_id}) or 0
 
 
 def of_phase(session: Session, run_id: str, phase_id: str) -> list[Attempt]:
@@ -86,15 +113,13 @@ def finish(
 
     Raises LeaseLost when another worker has the phase: the outcome of the late one does not count.
     """
-    ended = session.scalar(
-        select(AttemptRow)
-        .where(AttemptRow.id == attempt_id, AttemptRow.lease_token == token)
-        .with_for_update()  # attempt before run, as everywhere, or an end and a loss at once wait for each other
-    )
+    ended = session.scalar(_BY_LEASE_LOCKED, {"attempt": attempt_id, "token": token})
     if ended is not None and ended.outcome == outcome.outcome:
         return phases.get(session, ended.run_id, ended.phase_id)
-    if ended is not None:
-        runs.row(session, ended.run_id, lock=True)  # two last phases at once must see each other's end
+    if ended is None:
+        raise LeaseLost(f"attempt {attempt_id} is no longer this worker's")
+    before = phases.get(session, ended.run_id, ended.phase_id, lock=True)
+    runs.row(session, ended.run_id, lock=True)  # two last phases at once must see each other's end
     row = _update_owned(
         session, attempt_id, token, outcome=outcome.outcome, failure_kind=outcome.failure_kind,
         failure_signature=lifecycle.failure_signature(outcome.failure_kind, outcome.reason), reason=outcome.reason,
@@ -102,19 +127,22 @@ def finish(
         result_commit=outcome.result_commit, check_report=outcome.check_report,
         review=outcome.review, verdict=outcome.verdict, timings=outcome.timings, finished_at=now,
     )  # fmt: skip
-    calls.settle_attempt(session, attempt_id, passed=outcome.passed, dead=False)
+    answered = calls.settle_attempt(session, attempt_id, passed=outcome.passed, dead=False)
+    if outcome.passed and not answered and row.number > 1:
+        calls.credit_earlier_answer(session, row.run_id, row.phase_id)
     _settle_approvals(session, row, outcome, request_id=request_id, now=now)
     if outcome.passed and outcome.result_commit:
         session.execute(
             update(RunRow).where(RunRow.id == row.run_id).values(head_commit=outcome.result_commit)
         )
-    return _settle_phase(session, row, outcome, now=now)
+    return _settle_phase(session, row, before, outcome, now=now)
 
 
-def _settle_phase(session: Session, attempt: AttemptRow, outcome: Outcome, *, now: datetime) -> Phase:
-    before = phases.get(session, attempt.run_id, attempt.phase_id)
+def _settle_phase(
+    session: Session, attempt: AttemptRow, before: Phase, outcome: Outcome, *, now: datetime
+) -> Phase:
     after = lifecycle.settle(before, outcome, now)
-    session.execute(
+    written = session.execute(
         update(PhaseRow)
         .where(
             PhaseRow.run_id == after.run_id,
@@ -126,7 +154,8 @@ def _settle_phase(session: Session, attempt: AttemptRow, outcome: Outcome, *, no
             failure_reason=after.failure_reason, result_commit=after.result_commit, updated_at=now,
             completed_at=after.completed_at,
         )
-    )  # fmt: skip
+        .returning(PhaseRow.id)
+    ).first()  # fmt: skip
     events.record(
         session, run_id=after.run_id, phase_id=after.phase_id, attempt_id=attempt.id, kind="finished",
         actor=attempt.worker, now=now, outcome=outcome.outcome, state=after.state, failure_kind=outcome.failure_kind,
@@ -138,6 +167,8 @@ def _settle_phase(session: Session, attempt: AttemptRow, outcome: Outcome, *, no
             .values(state=PhaseState.CANCELLED, completed_at=now)
         )
     runs.settle(session, after.run_id, actor=attempt.worker, now=now)
+    if written is not None and after.state is not PhaseState.QUEUED:
+        return after  # as it was written just now; what is queued may have been cancelled above
     return phases.get(session, after.run_id, after.phase_id)
 
 
@@ -148,10 +179,9 @@ def _settle_approvals(
     table = ApprovalRequestRow
     if outcome.outcome in (AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED):
         return
+    becomes = "used" if outcome.passed else "void"
     session.execute(
-        update(table)
-        .where(table.run_id == attempt.run_id, table.phase_id == attempt.phase_id, table.status == "approved")
-        .values(status="used" if outcome.passed else "void")
+        _CLOSE_APPROVED, {"of_run": attempt.run_id, "of_phase": attempt.phase_id, "becomes": becomes}
     )
     if outcome.approval is not None:
         session.execute(
@@ -164,13 +194,10 @@ def _settle_approvals(
 
 def give_back_expired(session: Session, run_id: str, *, now: datetime) -> int:
     """Phases whose worker did not renew are due again, or failed when no attempt is left."""
-    rows = session.scalars(
-        select(AttemptRow)
-        .where(AttemptRow.run_id == run_id, AttemptRow.outcome.is_(None), AttemptRow.lease_expires_at < now)
-        .with_for_update(skip_locked=True)
-    ).all()
-    for row in rows:
-        _lose(session, row, "its lease ran out", now=now)
+    rows = session.scalars(_EXPIRED, {"run": run_id, "now": now}).all()
+    held = [phases.get(session, row.run_id, row.phase_id, lock=True) for row in rows]
+    for row, phase in zip(rows, held, strict=True):
+        _lose(session, row, phase, "its lease ran out", now=now)
     return len(rows)
 
 
@@ -181,11 +208,12 @@ def give_back(session: Session, attempt_id: str, *, worker: str, now: datetime) 
         raise NotFound(f"there is no attempt {attempt_id}")
     if row.outcome is not None or row.worker != worker:
         return False
-    _lose(session, row, "its process is gone", now=now)
+    phase = phases.get(session, row.run_id, row.phase_id, lock=True)
+    _lose(session, row, phase, "its process is gone", now=now)
     return True
 
 
-def _lose(session: Session, row: AttemptRow, why: str, *, now: datetime) -> None:
+def _lose(session: Session, row: AttemptRow, phase: Phase, why: str, *, now: datetime) -> None:
     runs.row(session, row.run_id, lock=True)
     outcome = Outcome(
         outcome=AttemptOutcome.LOST, failure_kind=FailureKind.WORKER_LOST, reason=f"worker {row.worker} was lost: {why}"
@@ -200,4 +228,4 @@ def _lose(session: Session, row: AttemptRow, why: str, *, now: datetime) -> None
     )
     if session.scalar(lost) is not None:
         calls.settle_attempt(session, row.id, passed=False, dead=True)
-        _settle_phase(session, row, outcome, now=now)
+        _settle_phase(session, row, phase, outcome, now=now)

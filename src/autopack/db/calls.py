@@ -6,7 +6,7 @@ An answer that reached us is never paid for again: a new try of the phase finds 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import false, func, insert, or_, select, update
+from sqlalchemy import bindparam, false, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from autopack.db import events, phases, runs
@@ -19,10 +19,21 @@ from autopack.db.tables import (
     TokenBudgetEscalationRow,
     TokenEstimationEventRow,
 )
+from autopack.domain import lifecycle
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
 from autopack.domain.messages import ProviderMode, Role
 from autopack.domain.phases import UNJUDGED, StateCause
 from autopack.errors import BudgetReached, LeaseLost, NotFound
+
+# Every end of an attempt asks these two; building a statement costs more than running it.
+_STILL_RESERVED = select(LlmUsageEventRow).where(
+    LlmUsageEventRow.attempt_id == bindparam("attempt"), LlmUsageEventRow.status == "reserved"
+)
+_BUILDER_ANSWERS = (
+    select(LlmResponseRow.call_id)
+    .where(LlmResponseRow.attempt_id == bindparam("attempt"), LlmResponseRow.role == Role.BUILDER)
+    .order_by(LlmResponseRow.created_at)
+)
 
 
 def reserve(
@@ -33,8 +44,11 @@ def reserve(
     Raises BudgetReached when a cap leaves no room, LeaseLost for a stale token. A repeat with the same call_id
     changes nothing.
     """
+    # Locked: an attempt that is lost at this moment would leave the reservation behind for good.
     attempt = session.scalar(
-        select(AttemptRow).where(AttemptRow.id == attempt_id, AttemptRow.lease_token == token)
+        select(AttemptRow)
+        .where(AttemptRow.id == attempt_id, AttemptRow.lease_token == token)
+        .with_for_update()
     )
     if attempt is None or attempt.outcome is not None:
         raise LeaseLost(f"attempt {attempt_id} is no longer this worker's")
@@ -131,12 +145,20 @@ def _no_room(session: Session, run_id: str, request: CallRequest) -> None:
     )
 
 
-def pause_for_budget(session: Session, attempt_id: str, reason: str, *, now: datetime) -> None:
-    """A cap was reached: nothing more of the run is claimed until a person raises it."""
+def pause_for_budget(session: Session, attempt_id: str, reason: str, *, now: datetime) -> bool:
+    """Pauses the run until a person raises the cap that was reached. False, and no pause, while a call is under way
+    that may leave room when it ends, or when the run has ended anyway.
+    """
     row = session.get(AttemptRow, attempt_id)
-    if row is not None:
-        cause = StateCause.COST_CAP if reason.startswith("cost cap") else StateCause.TOKEN_CAP
-        runs.pause(session, row.run_id, actor="autopack", now=now, cause=cause, reason=reason)
+    if row is None or runs.row(session, row.run_id, lock=True).state in lifecycle.DONE_STATES:
+        return False
+    table = LlmUsageEventRow
+    under_way = select(table.id).where(table.run_id == row.run_id, table.status == "reserved").limit(1)
+    if session.scalar(under_way) is not None:
+        return False
+    cause = StateCause.COST_CAP if reason.startswith("cost cap") else StateCause.TOKEN_CAP
+    runs.pause(session, row.run_id, actor="autopack", now=now, cause=cause, reason=reason)
+    return True
 
 
 def settle(session: Session, call_id: str, token: str, result: CallResult, *, now: datetime) -> None:
@@ -145,10 +167,11 @@ def settle(session: Session, call_id: str, token: str, result: CallResult, *, no
     A repeat changes nothing. Raises NotFound for a call that was never reserved by the holder of the token.
     """
     table = LlmUsageEventRow
+    # Locked first: an attempt that ends at this moment abandons its calls, and what was set aside is given back once.
+    owner = session.scalar(select(AttemptRow.id).where(AttemptRow.lease_token == token).with_for_update())
     row = session.scalar(
         select(table)
-        .join(AttemptRow, AttemptRow.id == table.attempt_id)
-        .where(table.call_id == call_id, AttemptRow.lease_token == token)
+        .where(table.call_id == call_id, table.attempt_id == owner)
         .execution_options(populate_existing=True)
     )
     if row is None:
@@ -191,6 +214,12 @@ def _release(session: Session, row: LlmUsageEventRow, result: CallResult, *, lat
         if late or (result.cost_usd is None and result.may_have_been_paid)
         else row.reserved_cost_usd or 0.0
     )
+    if total:
+        session.execute(
+            update(PhaseRow)
+            .where(PhaseRow.run_id == row.run_id, PhaseRow.phase_id == row.phase_id)
+            .values(tokens_used=PhaseRow.tokens_used + total)
+        )
     session.execute(
         update(RunRow)
         .where(RunRow.id == row.run_id)
@@ -203,12 +232,6 @@ def _release(session: Session, row: LlmUsageEventRow, result: CallResult, *, lat
             + int(total is None and result.may_have_been_paid),
         )
     )
-    if total:
-        session.execute(
-            update(PhaseRow)
-            .where(PhaseRow.run_id == row.run_id, PhaseRow.phase_id == row.phase_id)
-            .values(tokens_used=PhaseRow.tokens_used + total)
-        )
 
 
 def _is_live(row: LlmUsageEventRow) -> bool:
@@ -252,27 +275,33 @@ def _record_estimate(session: Session, row: LlmUsageEventRow, result: CallResult
         )  # fmt: skip
 
 
-def settle_attempt(session: Session, attempt_id: str, *, passed: bool, dead: bool) -> None:
+def settle_attempt(session: Session, attempt_id: str, *, passed: bool, dead: bool) -> bool:
     """The attempt has ended: its open reservations are abandoned, and its builder calls learn their outcome.
 
     The last builder answer of an attempt that passed became the work; every other one did not. The calls of a
-    dead attempt are judged by the attempt that uses their answers next.
+    dead attempt are judged by the attempt that uses their answers next. Returns whether there was such an answer.
     """
-    for row in session.scalars(
-        select(LlmUsageEventRow).where(
-            LlmUsageEventRow.attempt_id == attempt_id, LlmUsageEventRow.status == "reserved"
-        )
-    ).all():
+    for row in session.scalars(_STILL_RESERVED, {"attempt": attempt_id}).all():
         _abandon(session, row)
     if dead:
-        return
-    table, used = TokenEstimationEventRow, LlmResponseRow
-    mine = select(used.call_id).where(used.attempt_id == attempt_id, used.role == Role.BUILDER)
-    answers = session.scalars(mine.order_by(used.created_at)).all()
+        return False
+    table = TokenEstimationEventRow
+    answers = session.scalars(_BUILDER_ANSWERS, {"attempt": attempt_id}).all()
     if answers:
         session.execute(update(table).where(table.call_id.in_(answers)).values(success=False))
     if answers and passed:
         session.execute(update(table).where(table.call_id == answers[-1]).values(success=True))
+    return bool(answers)
+
+
+def credit_earlier_answer(session: Session, run_id: str, phase_id: str) -> None:
+    """The phase passed without an answer of this try's own: a dead try had committed, or a person approved the plan."""
+    used, table = LlmResponseRow, TokenEstimationEventRow
+    query = select(used.call_id).where(
+        used.run_id == run_id, used.phase_id == phase_id, used.role == Role.BUILDER
+    )
+    last = session.scalar(query.order_by(used.created_at.desc()).limit(1))
+    session.execute(update(table).where(table.call_id == last).values(success=True))
 
 
 def _abandon(session: Session, row: LlmUsageEventRow) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ScalarSelect, String, Update, bindparam, func, select, update
+from sqlalchemy import ScalarSelect, Select, String, Update, bindparam, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from autopack.db import attempts, events, idle, phases, runs
@@ -59,7 +59,7 @@ def claim(
     if taken is None:
         if phase_id is not None:
             raise PhaseBlocked(f"phase {phase_id} of run {run_id} was taken by another worker just now")
-        return idle.explain(session, run, now)
+        return idle.explain(session, run, _DUE.params(of_run=run_id, at=now), now)
     number = attempts.last_number(session, run_id, taken.phase_id) + 1
     if stopped := _count_started(session, run, first=number == 1, now=now, base_commit=base_commit):
         # Nothing was started: the cap was reached by the phase that would have been next.
@@ -95,7 +95,7 @@ def _take(wanted: ScalarSelect[int]) -> Update:
     )  # fmt: skip
 
 
-def _next_due() -> ScalarSelect[int]:
+def _next_due() -> Select[int]:
     """The row id of the next phase: lowest open tier, then priority, then plan order. Walks one index."""
     run_id, now = bindparam("of_run", type_=String()), bindparam("at", type_=UtcDateTime())
     inner, wanted = aliased(PhaseRow), aliased(PhaseRow)
@@ -135,13 +135,14 @@ def _next_due() -> ScalarSelect[int]:
         )
         .order_by(PhaseRow.priority_rank, PhaseRow.phase_index)
         .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
     )
 
 
 # Built once: building these statements costs more than running them.
-_TAKE_NEXT = _take(_next_due())
+_DUE = _next_due()
+# key_share: a row that was claimed since the statement began stays locked until this transaction ends, and must not
+# keep its owner from inserting what refers to it.
+_TAKE_NEXT = _take(_DUE.with_for_update(skip_locked=True, key_share=True).scalar_subquery())
 _TAKE_NAMED = _take(
     select(PhaseRow.id)
     .where(PhaseRow.run_id == bindparam("of_run"), PhaseRow.phase_id == bindparam("named"))
@@ -233,7 +234,9 @@ def _held_back_by(session: Session, phase: Phase) -> str | None:
 
 def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
     run_id, phase_id = attempt.run_id, attempt.phase_id
-    tries = session.scalars(_TRIES, {"of_run": run_id, "named": phase_id}).all()
+    # A first try has nothing before it: no earlier one, and no approval, which only the end of a try asks for.
+    is_first = attempt.number == 1
+    tries = [] if is_first else session.scalars(_TRIES, {"of_run": run_id, "named": phase_id}).all()
     earlier = [row for row in tries if row.number < attempt.number]
     failed = [row for row in earlier if row.outcome == AttemptOutcome.FAILED]
     dead = tuple(
@@ -247,7 +250,7 @@ def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
             PreviousAttempt(number=row.number, failure_kind=FailureKind(row.failure_kind) if row.failure_kind else None, reason=row.reason)
             for row in failed[-2:]
         ),
-        dead_attempts=dead, approved=_approved(session, run_id, phase_id),
+        dead_attempts=dead, approved=None if is_first else _approved(session, run_id, phase_id),
         resume_base=resumed,
     )  # fmt: skip
 

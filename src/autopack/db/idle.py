@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from autopack.db import runs
@@ -35,19 +35,18 @@ def stopped(session: Session, run: RunRow, now: datetime) -> Idle | None:
     return None
 
 
-def explain(session: Session, run: RunRow, now: datetime) -> Idle:
-    """Nothing is due. When nothing can move without a person, the run's state says so as well."""
-    lease_ends = session.scalar(
-        select(func.min(AttemptRow.lease_expires_at)).where(
-            AttemptRow.run_id == run.id, AttemptRow.outcome.is_(None)
-        )
+def explain(session: Session, run: RunRow, next_due: Select[int], now: datetime) -> Idle:
+    """Nothing could be claimed. When nothing can move without a person, the run's state says so as well."""
+    lease_ends = (
+        select(func.min(AttemptRow.lease_expires_at))
+        .where(AttemptRow.run_id == run.id, AttemptRow.outcome.is_(None))
+        .scalar_subquery()
     )
-    if lease_ends is not None:
-        return Idle(
-            reason=IdleReason.EXECUTING,
-            detail=f"another worker is executing {_names(session, run.id, PhaseState.EXECUTING)}",
-            until=lease_ends,
-        )
+    # One statement sees one moment: on PostgreSQL another worker may be claiming or finishing what is due just now.
+    until, due_now = session.execute(select(lease_ends, next_due.exists())).one()
+    if until is not None or due_now:
+        names = _names(session, run.id, PhaseState.EXECUTING) or "the next phase"
+        return Idle(reason=IdleReason.EXECUTING, detail=f"another worker is executing {names}", until=until)
     due = session.scalar(
         select(func.min(PhaseRow.not_before)).where(
             PhaseRow.run_id == run.id, PhaseRow.state == PhaseState.QUEUED, PhaseRow.not_before > now

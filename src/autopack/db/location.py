@@ -1,6 +1,6 @@
 """Which database a URL means: SQLite file or PostgreSQL, as an absolute location that can be shown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
@@ -13,16 +13,23 @@ from autopack.errors import DatabaseRefused
 class Location:
     """`path` is absolute with symlinks resolved, on SQLite only. `masked` never holds a password."""
 
-    url: URL
+    url: URL = field(repr=False)
     path: Path | None = None
 
     @property
     def masked(self) -> str:
-        return self.url.render_as_string(hide_password=True)
+        return masked(self.url)
 
     @property
     def dialect(self) -> str:
         return "sqlite" if self.path else "postgresql"
+
+
+def masked(url: URL) -> str:
+    """The URL without its password, wherever it stands."""
+    if "password" in url.query:
+        url = url.update_query_dict({"password": "***"})
+    return url.render_as_string(hide_password=True)
 
 
 def locate(url: str, directory: Path) -> Location:

@@ -18,6 +18,7 @@ _ROW = (
     .where(PhaseRow.run_id == bindparam("run"), PhaseRow.phase_id == bindparam("phase"))
     .execution_options(populate_existing=True)
 )
+_ROW_LOCKED = _ROW.with_for_update(key_share=True)
 _DEPENDENCIES = (
     select(PhaseDependencyRow.phase_id, PhaseDependencyRow.depends_on)
     .where(
@@ -28,12 +29,13 @@ _DEPENDENCIES = (
 )
 
 
-def get(session: Session, run_id: str, phase_id: str) -> Phase:
-    return to_domain(session, _row(session, run_id, phase_id))
+def get(session: Session, run_id: str, phase_id: str, *, lock: bool = False) -> Phase:
+    """`lock` keeps other transactions from changing it. Who locks its run as well does so afterwards."""
+    return to_domain(session, _row(session, run_id, phase_id, lock=lock))
 
 
-def _row(session: Session, run_id: str, phase_id: str) -> PhaseRow:
-    found = session.scalar(_ROW, {"run": run_id, "phase": phase_id})
+def _row(session: Session, run_id: str, phase_id: str, *, lock: bool = False) -> PhaseRow:
+    found = session.scalar(_ROW_LOCKED if lock else _ROW, {"run": run_id, "phase": phase_id})
     if found is None:
         runs.row(session, run_id)
         raise NotFound(f"run {run_id} has no phase {phase_id}")

@@ -161,11 +161,14 @@ class Worker:
 
     async def _slot(self, batch: _Batch) -> None:
         answer: ClaimAnswer | None = None
-        while self._stop is None:
+        while True:
             if answer is None:
-                if not batch.take():
+                if self._stop is not None or not batch.take():
                     return
                 answer = await self._client.claim(self._claim_body(batch.request))
+            if answer.claim is not None and self._stop is not None:
+                await self._give_back(answer.claim, "the drain was told to stop")
+                return
             if answer.claim is not None:
                 answer = await self._run_and_finish(answer.claim, batch)
                 if (idle := _end_of_one(batch)) is None:
@@ -174,7 +177,7 @@ class Worker:
                 idle = answer.idle
                 batch.give_back()
             assert idle is not None
-            if not await self._wait(idle):
+            if not await self._wait(idle, batch.request.run_id):
                 batch.drained.idle = idle
                 return
             answer = None
@@ -194,7 +197,10 @@ class Worker:
             return None
         following = self._following(outcome, batch)
         try:
-            answer = await self._client.finish(claim.attempt_id, claim.lease_token, outcome, following)
+            with anyio.CancelScope(
+                shield=True
+            ):  # an outcome that was reached is reported, whoever presses Ctrl-C
+                answer = await self._client.finish(claim.attempt_id, claim.lease_token, outcome, following)
         except LeaseLost:
             log.warning("lease lost before the end was reported", extra={"phase_id": claim.phase.phase_id})
             return None
@@ -243,9 +249,13 @@ class Worker:
         try:
             return await self._runner.run(claim, lambda step: self._step(claim, step))
         except (BudgetReached, ModelError) as error:
-            if isinstance(error, BudgetReached):
-                await self._client.report_budget(claim.attempt_id, claim.lease_token, str(error))
-            return _unanswered(error)
+            if not isinstance(error, BudgetReached):
+                return _unanswered(error)
+            paused = await self._client.report_budget(claim.attempt_id, claim.lease_token, str(error))
+            return Outcome(
+                outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.BUDGET, reason=str(error),
+                retry_after_seconds=None if paused else POLL_SECONDS,
+            )  # fmt: skip
         except (ModelNotReady, WorkspaceRefused) as error:
             await self._give_back(claim, str(error))
             raise
@@ -282,13 +292,15 @@ class Worker:
                 lease.cancelled = True
                 group.cancel_scope.cancel()
 
-    async def _wait(self, idle: Idle) -> bool:
+    async def _wait(self, idle: Idle, run_id: str) -> bool:
         """Whether asking again is worth it, after the wait; False when the drain has nothing left to do."""
         if idle.reason not in _WAITED_FOR:
             return False
         left = idle.until - self._clock.now() if idle.until else timedelta(0)
         if idle.reason is IdleReason.NOT_BEFORE and left > LONGEST_WAIT:
             return False
+        if idle.reason is IdleReason.EXECUTING:
+            await self._resume_dead_workers(run_id)
         self._report(Progress(kind="waiting", detail=idle.detail))
         seconds = POLL_SECONDS if idle.reason is IdleReason.EXECUTING else max(0.01, left.total_seconds())
         with anyio.move_on_after(seconds):
@@ -335,10 +347,8 @@ def _end_of_one(batch: _Batch) -> Idle | None:
     return None
 
 
-def _unanswered(error: BudgetReached | ModelError) -> Outcome:
-    """A model call that could not be made, or not be answered: the try is given back where waiting will help."""
-    if isinstance(error, BudgetReached):
-        return Outcome(outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.BUDGET, reason=str(error))
+def _unanswered(error: ModelError) -> Outcome:
+    """A model call without an answer: the try is given back where the provider asks to wait."""
     if isinstance(error, ProviderLimit):
         wait = error.retry_after_seconds or DEFAULT_LIMIT_WAIT_SECONDS
         return Outcome(

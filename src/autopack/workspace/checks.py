@@ -144,7 +144,10 @@ def _seconds(value: object) -> float:
 def _env(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise InvalidInput("autopack.toml: [checks.env] must hold texts")
-    refuse_names(value)
+    try:
+        refuse_names(value)
+    except InvalidInput as error:
+        raise InvalidInput(f"autopack.toml: [checks.env] {error}") from error
     return dict(value)
 
 
