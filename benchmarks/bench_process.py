@@ -15,6 +15,17 @@ from autopack.db.tables import AttemptRow
 
 _OURS = ("AUTOPACK_", "DATABASE_URL", "TELEMETRY_", "OPENAI_", "ANTHROPIC_")
 
+# A small process between us: Linux counts the memory of whoever starts a program into that program's peak.
+_LAUNCHER = """
+import os, sys, time
+started = time.time()
+child = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+_, status, used = os.wait4(child, 0)
+code = os.waitstatus_to_exitcode(status)
+print('\\n{"started": %r, "seconds": %r, "exit_code": %d, "peak_kib": %d}'
+      % (started, time.time() - started, code, used.ru_maxrss))
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
@@ -44,18 +55,14 @@ def _drain(kind: Kind, url: str, run_id: str, directory: Path, phases: int) -> P
     ]  # fmt: skip
     talk = directory / "talk"
     with talk.open("w") as sink:
-        started = datetime.now(UTC)
-        child = subprocess.Popen(
-            command,
-            cwd=directory,
-            env={**environment, "AUTOPACK_REPLAY": str(cassette)},
-            stdout=sink,
-            stderr=sink,
-        )
-        _, status, used = os.wait4(child.pid, 0)
-        ended = datetime.now(UTC)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, talk.read_text()
+        told = subprocess.run(
+            [sys.executable, "-S", "-c", _LAUNCHER, *command],
+            cwd=directory, env={**environment, "AUTOPACK_REPLAY": str(cassette)}, stdout=subprocess.PIPE, stderr=sink,
+            text=True, check=True,
+        )  # fmt: skip
+    facts = json.loads(told.stdout.splitlines()[-1])
+    assert facts["exit_code"] == 0, talk.read_text()
+    started = datetime.fromtimestamp(facts["started"], UTC)
     with kind.opened_at(url) as database, database.transaction() as session:
         claimed, finished, count = session.execute(
             select(func.min(AttemptRow.claimed_at), func.min(AttemptRow.finished_at), func.count()).where(
@@ -66,8 +73,8 @@ def _drain(kind: Kind, url: str, run_id: str, directory: Path, phases: int) -> P
     return Process(
         first_claim_seconds=(claimed - started).total_seconds(),
         first_end_seconds=(finished - started).total_seconds(),
-        total_seconds=(ended - started).total_seconds(),
-        peak_mib=used.ru_maxrss / 1024,
+        total_seconds=facts["seconds"],
+        peak_mib=facts["peak_kib"] / 1024,
     )
 
 

@@ -205,6 +205,11 @@ async def test_a_cap_that_is_reached_refuses_the_call_and_a_higher_one_lets_it_g
     with pytest.raises(BudgetReached, match="token cap of run r1: 1500 tokens, 0 used and 1000 set aside"):
         await client.reserve(claim.attempt_id, claim.lease_token, request("c2"))
     await client.report_budget(claim.attempt_id, claim.lease_token, "token cap: too small")
+    assert (await client.run("r1")).state is RunState.RUNNING, "the call that is under way may leave room"
+    await client.settle("c1", claim.lease_token, answered(700, 700))
+    with pytest.raises(BudgetReached, match="1400 used and 0 set aside"):
+        await client.reserve(claim.attempt_id, claim.lease_token, request("c2"))
+    await client.report_budget(claim.attempt_id, claim.lease_token, "token cap: too small")
     await desk.finish(claim, AttemptOutcome.DEFERRED, failure_kind=FailureKind.BUDGET)
     idle = await desk.idle()
     assert (idle.reason, "raise the cap" in idle.detail) == (IdleReason.BUDGET, True)
@@ -212,7 +217,8 @@ async def test_a_cap_that_is_reached_refuses_the_call_and_a_higher_one_lets_it_g
     assert (run.token_cap, run.cost_cap_usd, run.state) == (5000, 10.0, RunState.RUNNING)
     claim = await desk.claim()
     assert claim.phase.attempts == 1, "the deferred try was not counted"
-    assert (await client.reserve(claim.attempt_id, claim.lease_token, request("c3"))).ask == 1
+    asked = request("c3", request_key="o" * 64)  # another question: the answer to the first is journaled
+    assert (await client.reserve(claim.attempt_id, claim.lease_token, asked)).ask == 2
 
 
 async def test_a_cost_cap_refuses_what_has_no_known_price(client, desk: Desk):

@@ -11,12 +11,8 @@ from tests.db.support_queue import Queue
 
 
 @pytest.fixture
-def queue(database_url: str, tmp_path: Path) -> Iterator[Queue]:
-    with open_database(locate(database_url, tmp_path)) as database:
-        yield Queue(database)
-
-
-@pytest.fixture
-def postgres_queue(postgres_url: str, tmp_path: Path) -> Iterator[Queue]:
-    with open_database(locate(postgres_url, tmp_path)) as database:
+def queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Queue]:
+    """On SQLite, unless the test is marked with ON_BOTH or ON_POSTGRESQL."""
+    url: str = request.getfixturevalue(getattr(request, "param", "sqlite_url"))
+    with open_database(locate(url, tmp_path)) as database:
         yield Queue(database)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -20,6 +21,9 @@ from autopack.schemas import PlanBody
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BASE = "b" * 40
+_POSTGRESQL = pytest.param("postgres_url", marks=pytest.mark.postgres)
+ON_BOTH = pytest.mark.parametrize("queue", ["sqlite_url", _POSTGRESQL], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("queue", [_POSTGRESQL], indirect=True)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from autopack.db.tables import ApprovalRequestRow, EventRow, TokenEstimationEven
 from autopack.domain.calls import EstimateMade
 from autopack.domain.phases import AttemptOutcome, FailureKind, PhaseState, RunState
 from autopack.errors import LeaseLost, NotFound
-from tests.db.support_queue import Queue
+from tests.db.support_queue import ON_BOTH, Queue
 from tests.support import phase, plan
 
 COMMIT = "c" * 40
@@ -79,6 +79,7 @@ def test_a_violated_policy_is_what_the_run_failed_of(queue: Queue) -> None:
     assert queue.run()["state"] == RunState.DONE_FAILED_POLICY_VIOLATION
 
 
+@ON_BOTH
 def test_a_finish_that_is_repeated_changes_nothing_and_is_answered_alike(queue: Queue) -> None:
     queue.create(plan())
     claim = queue.claim()
@@ -99,6 +100,7 @@ def test_a_second_and_other_end_of_an_attempt_is_refused(queue: Queue) -> None:
     assert queue.phase("p1").state is PhaseState.COMPLETE
 
 
+@ON_BOTH
 def test_the_late_result_of_a_worker_that_lost_its_lease_is_refused(queue: Queue) -> None:
     queue.create(plan())
     slow = queue.claim()
@@ -139,6 +141,7 @@ def test_an_approval_is_used_by_the_try_that_applies_it(queue: Queue) -> None:
     assert queue.rows(ApprovalRequestRow)[0]["status"] == "used"
 
 
+@ON_BOTH
 def test_an_approval_survives_a_try_that_is_given_back_and_not_one_that_fails(queue: Queue) -> None:
     queue.create(plan())
     queue.finish(queue.claim(), AttemptOutcome.NEEDS_APPROVAL, approval=APPROVAL)
@@ -158,6 +161,7 @@ def test_an_approval_survives_a_try_that_is_given_back_and_not_one_that_fails(qu
     assert queue.claim().approved is None
 
 
+@ON_BOTH
 def test_the_answer_that_became_the_work_is_told_from_those_that_did_not(queue: Queue) -> None:
     queue.create(plan())
     failing = queue.claim()
@@ -167,7 +171,7 @@ def test_the_answer_that_became_the_work_is_told_from_those_that_did_not(queue: 
     for text in ("unusable", "used"):
         queue.tick(seconds=1)
         queue.settle(
-            passing, queue.reserve(passing, request_key=text * 10).call_id, text=text, estimate=ESTIMATE
+            passing, queue.reserve(passing, request_key=text[0] * 64).call_id, text=text, estimate=ESTIMATE
         )
     queue.finish(passing, result_commit=COMMIT)
     assert [row["success"] for row in queue.rows(TokenEstimationEventRow)] == [False, False, True]

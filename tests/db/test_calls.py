@@ -10,7 +10,7 @@ from autopack.domain.calls import EstimateMade
 from autopack.domain.messages import Role, Usage
 from autopack.domain.phases import AttemptOutcome, Claim, FailureKind
 from autopack.errors import BudgetReached, LeaseLost, NotFound
-from tests.db.support_queue import Queue, failed
+from tests.db.support_queue import ON_BOTH, Queue, failed
 from tests.support import phase, plan
 
 
@@ -23,6 +23,7 @@ def spent(queue: Queue) -> tuple[int, float, int]:
     return run["tokens_used"], run["cost_usd"], run["calls_of_unknown_usage"]
 
 
+@ON_BOTH
 def test_the_worst_case_is_set_aside_and_gives_way_to_what_was_used(queue: Queue) -> None:
     queue.create(plan(token_cap=1000, cost_cap_usd=1.0))
     claim = queue.claim()
@@ -41,7 +42,7 @@ def test_a_call_that_would_overshoot_the_token_cap_is_refused_before_it_is_made(
     queue.create(plan(token_cap=1999))
     claim = queue.claim()
     queue.reserve(claim)
-    with pytest.raises(BudgetReached, match="token cap of run r1: 1999 tokens.*would have to be 2000"):
+    with pytest.raises(BudgetReached, match=r"token cap of run r1: 1999 tokens.*would have to be 2000"):
         queue.reserve(claim)
     assert reserved(queue)[0] == 1000
     assert len(queue.rows(LlmUsageEventRow)) == 1
@@ -61,6 +62,7 @@ def test_under_a_cost_cap_a_call_of_unknown_price_is_refused(queue: Queue) -> No
         queue.reserve(queue.claim(), reserve_cost_usd=None)
 
 
+@ON_BOTH
 @pytest.mark.parametrize("caps", [{"token_cap": 10_500}, {"cost_cap_usd": 10.5}], ids=str)
 def test_eight_workers_racing_for_the_last_of_a_budget_never_overshoot_it(
     queue: Queue, caps: dict[str, Any]
@@ -112,6 +114,7 @@ def test_only_the_owner_of_the_attempt_may_reserve(queue: Queue) -> None:
         queue.reserve(claim)
 
 
+@ON_BOTH
 def test_a_settlement_that_is_repeated_is_counted_once(queue: Queue) -> None:
     queue.create(plan())
     claim = queue.claim()
@@ -141,6 +144,7 @@ def test_an_attempt_that_is_lost_abandons_its_open_calls(queue: Queue) -> None:
     assert (row["status"], row["usage_source"], row["input_tokens"]) == ("abandoned", "missing", None)
 
 
+@ON_BOTH
 def test_an_answer_that_comes_after_its_call_was_abandoned_is_recorded_and_paid_for_once(
     queue: Queue,
 ) -> None:
@@ -199,6 +203,7 @@ def test_asks_count_the_answers_of_a_role_for_a_phase(queue: Queue) -> None:
     assert [*asks, refused.ask, queue.reserve(claim).ask] == [1, 2, 1, 3, 4, 4]
 
 
+@ON_BOTH
 @pytest.mark.parametrize(
     "outcome", [AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED]
 )
@@ -226,11 +231,11 @@ def end(queue: Queue, claim: Claim, outcome: AttemptOutcome) -> None:
 
 
 def test_an_answer_outlives_several_dead_tries(queue: Queue) -> None:
-    queue.create(plan())
+    queue.create(plan(phases=[phase("p1", max_attempts=4)]))
     first = queue.claim()
     queue.settle(first, queue.reserve(first).call_id)
     queue.lost(first)
-    for _ in range(1):
+    for _ in range(2):
         taken = queue.claim()
         assert queue.reserve(taken).completion is not None
         queue.lost(taken)

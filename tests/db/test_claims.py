@@ -18,7 +18,7 @@ from autopack.domain.phases import (
     StateCause,
 )
 from autopack.errors import LeaseLost, PhaseBlocked
-from tests.db.support_queue import Queue
+from tests.db.support_queue import ON_BOTH, ON_POSTGRESQL, Queue
 from tests.support import phase, plan
 
 
@@ -36,6 +36,7 @@ def drain(queue: Queue) -> list[str]:
     return order
 
 
+@ON_BOTH
 def test_phases_are_claimed_by_tier_then_priority_then_plan_order(queue: Queue) -> None:
     first = [phase("a"), phase("b", priority=5), phase("c", priority=-1), phase("d", priority=5)]
     queue.create(tiers(first, [phase("e", priority=100), phase("f")]))
@@ -59,11 +60,13 @@ def test_the_base_of_a_run_is_that_of_its_first_claim(queue: Queue) -> None:
     assert queue.claim(base_commit="d" * 40).run.base_commit == "b" * 40
 
 
+@ON_BOTH
 def test_a_phase_waits_for_what_it_depends_on(queue: Queue) -> None:
     queue.create(plan(phases=[phase("p1", depends_on=["p3"], priority=9), phase("p2"), phase("p3")]))
     assert drain(queue) == ["p2", "p3", "p1"]
 
 
+@ON_BOTH
 def test_a_later_tier_waits_for_what_is_executing_in_an_earlier_one(queue: Queue) -> None:
     queue.create(tiers([phase("a")], [phase("b")]))
     claim = queue.claim()
@@ -86,6 +89,7 @@ def test_a_failed_phase_holds_back_a_later_tier_until_it_is_skipped(queue: Queue
     assert queue.claim().phase.phase_id == "b"
 
 
+@ON_BOTH
 def test_a_phase_is_not_claimed_before_its_time(queue: Queue) -> None:
     queue.create(plan())
     outcome = {"failure_kind": FailureKind.PROVIDER_LIMIT, "retry_after_seconds": 30.0}
@@ -107,6 +111,7 @@ def test_what_waits_for_approval_is_not_claimed(queue: Queue) -> None:
     assert (idle.reason, idle.detail) == (IdleReason.APPROVAL, "waiting for a person's approval: p1")
 
 
+@ON_BOTH
 def test_max_phases_pauses_the_run_and_leaves_the_next_phase_as_it_was(queue: Queue) -> None:
     queue.create(plan(phases=[phase("p1"), phase("p2"), phase("p3")], max_phases=2))
     queue.finish(queue.claim(), AttemptOutcome.FAILED, failure_kind=FailureKind.CHECKS_FAILED)
@@ -149,6 +154,7 @@ def test_nothing_of_a_paused_run_is_claimed_until_it_is_resumed(queue: Queue) ->
     assert queue.claim().phase.phase_id == "p2"
 
 
+@ON_BOTH
 def test_nothing_of_a_cancelled_run_is_claimed_and_what_executes_is_told(queue: Queue) -> None:
     queue.create(plan(phases=[phase("p1"), phase("p2")]))
     executing = queue.claim()
@@ -169,6 +175,7 @@ def test_a_try_that_is_given_back_to_a_cancelled_run_is_not_queued_again(queue: 
     assert queue.finish(executing, AttemptOutcome.INTERRUPTED).state is PhaseState.CANCELLED
 
 
+@ON_BOTH
 def test_a_claim_that_is_repeated_with_its_token_is_the_same_claim(queue: Queue) -> None:
     queue.create(plan(phases=[phase("p1"), phase("p2")]))
     first = queue.claim(lease_token="t" * 32)
@@ -181,6 +188,7 @@ def test_a_claim_that_is_repeated_with_its_token_is_the_same_claim(queue: Queue)
         queue.ask(lease_token="t" * 32)
 
 
+@ON_BOTH
 def test_a_phase_whose_lease_ran_out_is_claimed_again(queue: Queue) -> None:
     queue.create(plan())
     first = queue.claim()
@@ -204,6 +212,7 @@ def test_a_renewed_lease_does_not_run_out(queue: Queue) -> None:
     assert queue.idle().reason is IdleReason.EXECUTING
 
 
+@ON_BOTH
 def test_a_phase_that_loses_its_worker_at_every_attempt_is_failed(queue: Queue) -> None:
     queue.create(plan(phases=[phase("p1", max_attempts=2)]))
     queue.claim()
@@ -244,6 +253,7 @@ def test_a_named_phase_that_is_held_back_is_refused_and_runs_with_force(queue: Q
     assert queue.phase("a").state is PhaseState.QUEUED
 
 
+@ON_BOTH
 def test_a_named_phase_that_failed_is_queued_anew_with_all_its_attempts(queue: Queue) -> None:
     queue.create(plan(phases=[phase("p1", max_attempts=1)]))
     queue.finish(queue.claim(), AttemptOutcome.FAILED, failure_kind=FailureKind.CHECKS_FAILED)
@@ -261,6 +271,7 @@ def test_a_named_phase_that_is_complete_is_refused(queue: Queue) -> None:
         queue.ask(phase_id="p1")
 
 
+@ON_BOTH
 def test_a_requeued_phase_is_claimed_again_and_a_skipped_one_is_not(queue: Queue) -> None:
     queue.create(plan(phases=[phase("p1", max_attempts=1), phase("p2"), phase("p3", depends_on=["p2"])]))
     queue.finish(queue.claim(), AttemptOutcome.FAILED, failure_kind=FailureKind.CHECKS_FAILED)
@@ -271,12 +282,11 @@ def test_a_requeued_phase_is_claimed_again_and_a_skipped_one_is_not(queue: Queue
     assert queue.run()["state"] == RunState.DONE_SUCCESS
 
 
-@pytest.mark.postgres
+@ON_POSTGRESQL
 def test_a_phase_that_another_is_just_claiming_is_neither_waited_for_nor_taken_for_done(
-    postgres_queue: Queue,
+    queue: Queue,
 ) -> None:
     """On PostgreSQL the other's claim is not committed, so its attempt cannot be seen yet; SQLite has one writer."""
-    queue = postgres_queue
     queue.create(tiers([phase("z"), phase("a")], [phase("b")]))
     queue.finish(queue.claim())
     with queue.session() as first:
@@ -288,11 +298,10 @@ def test_a_phase_that_another_is_just_claiming_is_neither_waited_for_nor_taken_f
     assert idle.reason is IdleReason.EXECUTING, idle
 
 
-@pytest.mark.postgres
+@ON_POSTGRESQL
 def test_a_failure_elsewhere_does_not_end_a_run_whose_last_phase_is_just_being_claimed(
-    postgres_queue: Queue,
+    queue: Queue,
 ) -> None:
-    queue = postgres_queue
     queue.create(plan(phases=[phase("a", max_attempts=1), phase("b")]))
     queue.finish(queue.claim(), AttemptOutcome.FAILED, failure_kind=FailureKind.CHECKS_FAILED)
     with queue.session() as first:

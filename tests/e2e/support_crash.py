@@ -221,9 +221,9 @@ def _run_and_exit(config: dict[str, Any]) -> NoReturn:
     code = 70
     try:
         done = anyio.run(drain, config)
-        print(json.dumps(done, default=_json), flush=True)
+        os.write(1, json.dumps(done, default=_json).encode())
         code = int(done["exit_code"])
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a fork may end in no other way than by os._exit
         traceback.print_exc()
     finally:
         os._exit(code)

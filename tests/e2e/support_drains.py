@@ -1,12 +1,15 @@
-"""A lean drain: the real worker in-process, with a runner that does nothing but write down which phase it ran.
+"""Lean drains: the real worker in-process, with a runner that does nothing but write down which phase it ran.
 
-`python -m tests.e2e.support_drains DATABASE_URL LOG` says "ready", and begins when a line comes in. It prints how it ended.
+`python -m tests.e2e.support_drains DATABASE_URL LOG N` forks N processes, so that the imports are paid for once. They begin
+together, and each prints how it ended as a line of JSON.
 """
 
 import json
+import multiprocessing
 import os
 import sys
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +39,13 @@ class RecordingRunner:
         return Outcome(outcome=AttemptOutcome.COMPLETE, result_commit="c" * 40)
 
 
-async def drain(database_url: str, log: Path) -> dict[str, Any]:
+async def drain(database_url: str, log: Path, start: Barrier) -> dict[str, Any]:
     choice = DatabaseChoice(url=database_url, rule="the test's", directory=ROOT)
     async with open_client(Connection(api_url=None, choice=choice), Settings()) as client:
         worker = Worker(
             client, RecordingRunner(log=log), name=worker_name(), clock=Clock(), base_commit="b" * 40
         )
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        sys.stdin.readline()
+        start.wait(60)  # nothing else runs in this loop yet
         drained = Drained()
         await worker.drain(Request(run_id="r1"), drained)
         run = await client.run("r1")
@@ -55,5 +56,24 @@ async def drain(database_url: str, log: Path) -> dict[str, Any]:
         }  # fmt: skip
 
 
+def drain_and_tell(database_url: str, log: Path, start: Barrier) -> None:
+    ended = anyio.run(drain, database_url, log, start)
+    os.write(1, json.dumps(ended).encode() + b"\n")
+
+
+def main(database_url: str, log: str, drains: str) -> int:
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(int(drains))
+    children = [
+        context.Process(target=drain_and_tell, args=(database_url, Path(log), start))
+        for _ in range(int(drains))
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    return max(abs(child.exitcode or 0) for child in children)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(anyio.run(drain, sys.argv[1], Path(sys.argv[2]))) + "\n")
+    sys.exit(main(*sys.argv[1:]))

@@ -63,32 +63,12 @@ def big_plan() -> dict[str, Any]:
 
 
 def drain_together(url: str, log: Path, drains: int) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "tests.e2e.support_drains", url, str(log)]
-    children = [
-        subprocess.Popen(
-            command, cwd=ROOT, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(drains)
-    ]  # fmt: skip
-    try:
-        for child in children:
-            assert child.stdout is not None
-            line = child.stdout.readline()
-            assert line == "ready\n", line + child.communicate()[1]
-        for child in children:
-            assert child.stdin is not None
-            child.stdin.write("go\n")
-            child.stdin.flush()
-        ended = []
-        for child in children:
-            out, err = child.communicate(timeout=120)
-            assert child.returncode == 0, err
-            ended.append(json.loads(out))
-        return ended
-    finally:
-        for child in children:
-            child.kill()
-            child.communicate()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.e2e.support_drains", url, str(log), str(drains)], cwd=ROOT, env=clean_environment(),
+        capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("drains", [2, 8])
@@ -111,6 +91,7 @@ def test_200_phases_are_each_executed_once_however_many_drains_there_are(
     assert {row["outcome"] for row in tries} == {"COMPLETE"}
     assert {row["state"] for row in rows(database_url, PhaseRow)} == {"COMPLETE"}
     assert [row["state"] for row in rows(database_url, RunRow)] == ["DONE_SUCCESS"]
+    assert len(ended) == drains
     assert sum(each["outcomes"] for each in ended) == PHASES
     assert len({line["pid"] for line in executed}) > 1, "one drain did it all: nothing was shown"
     # No drain says "done", or goes, while there is work: neither under another's hands nor in a later tier.
