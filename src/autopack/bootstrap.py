@@ -26,6 +26,7 @@ from autopack.executor.worker import Progress, Worker
 from autopack.llm.base import LLM
 from autopack.llm.gateway import ModelConfig, open_llm
 from autopack.settings import DatabaseChoice, Settings, choose_database, explicit_database, load_settings
+from autopack.workspace.checks import load_check_settings
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.sandbox import SandboxLevel, probe_level
 
@@ -185,7 +186,9 @@ async def open_worker(
     base = await _base_of(client, git, run_id)
     level = await probe_level()
     try:
-        table = load_model_table(await settings_text(git, base))
+        text = await settings_text(git, base)
+        table = load_model_table(text)
+        load_check_settings(text)  # what is wrong with it is said before a model is paid
     except InvalidInput as error:
         raise WorkspaceRefused(str(error)) from error
     async with open_models(settings, table) as models:

@@ -46,6 +46,8 @@ ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 MAX_RETRY_AFTER_SECONDS = 365 * 86_400
 Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_nfc)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_nfc)]
+WorkerName = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_nfc)]
+PersonName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_nfc)]
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN), AfterValidator(_ref_safe)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_nfc)]
@@ -162,7 +164,7 @@ class ClaimBody(Body):
     run_id: Id
     phase_id: Id | None = None
     force: Flag = False
-    worker: ShortText
+    worker: WorkerName
     lease_token: Token
     lease_seconds: Seconds = 60.0
     base_commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")] | None = None
@@ -279,7 +281,7 @@ class FinishAnswer(BaseModel):
 class LostBody(Body):
     """Sent by a drain that has seen that the worker's process is gone."""
 
-    worker: ShortText
+    worker: WorkerName
 
 
 class BudgetBody(Body):
@@ -288,7 +290,7 @@ class BudgetBody(Body):
 
 
 class ActorBody(Body):
-    by: ShortText = "a person"
+    by: PersonName = "a person"
     reason: Text | None = None
 
 

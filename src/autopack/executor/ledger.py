@@ -112,9 +112,10 @@ def _success(completion: Completion, estimate: EstimateMade | None) -> CallResul
     return CallResult(
         completion=_COMPLETION.dump_python(completion, mode="json"), usage=completion.usage,
         usage_source="recorded" if completion.provider_mode is ProviderMode.REPLAY else "provider",
-        finish_reason=completion.finish_reason[:40], is_truncated=completion.is_truncated, model=completion.model,
+        finish_reason=completion.finish_reason[:40], is_truncated=completion.is_truncated,
+        model=completion.model[:200],
         cost_usd=completion.cost_usd, cost_source=completion.cost_source,
-        price_table_version=completion.price_table_version, response_id=completion.response_id,
+        price_table_version=completion.price_table_version, response_id=completion.response_id and completion.response_id[:200],
         retries=completion.retries, duration_seconds=completion.duration_seconds,
         first_token_seconds=completion.first_token_seconds, estimate=estimate,
     )  # fmt: skip

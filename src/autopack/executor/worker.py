@@ -33,7 +33,7 @@ from autopack.errors import (
 )
 from autopack.executor.liveness import is_dead
 from autopack.executor.pipeline import PhaseRunner
-from autopack.schemas import ClaimAnswer, ClaimBody
+from autopack.schemas import MAX_RETRY_AFTER_SECONDS, ClaimAnswer, ClaimBody
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
@@ -350,7 +350,7 @@ def _end_of_one(batch: _Batch) -> Idle | None:
 def _unanswered(error: ModelError) -> Outcome:
     """A model call without an answer: the try is given back where the provider asks to wait."""
     if isinstance(error, ProviderLimit):
-        wait = error.retry_after_seconds or DEFAULT_LIMIT_WAIT_SECONDS
+        wait = min(error.retry_after_seconds or DEFAULT_LIMIT_WAIT_SECONDS, MAX_RETRY_AFTER_SECONDS)
         return Outcome(
             outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.PROVIDER_LIMIT, reason=str(error), retry_after_seconds=wait
         )  # fmt: skip
