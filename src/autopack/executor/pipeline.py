@@ -26,7 +26,8 @@ from autopack.workspace.process import Limits
 from autopack.workspace.sandbox import SandboxLevel
 from autopack.workspace.trees import EditNotApplicable, TreeEntry
 
-MAX_DIFF_BYTES = 400_000
+MAX_DIFF_BYTES = 64 * 1024 * 1024  # policy allows 50 files of 1 MiB: an approval is bound to all of it
+MAX_STORED_DIFF_CHARS = 200_000
 _SETTINGS_FILE = "autopack.toml"
 
 Step = Callable[[str], None]
@@ -277,6 +278,12 @@ def _blocked(work: Work, review: Review | None, verdict: Verdict) -> Outcome:
     )  # fmt: skip
 
 
+def _bounded(diff: str) -> str:
+    if len(diff) <= MAX_STORED_DIFF_CHARS:
+        return diff
+    return f"{diff[:MAX_STORED_DIFF_CHARS]}\n[cut: {len(diff)} characters in all; the plan is stored whole]\n"
+
+
 def diff_hash(diff: str) -> str:
     return hashlib.sha256(diff.encode()).hexdigest()
 
@@ -289,7 +296,7 @@ def _is_approved(claim: Claim, diff: str) -> bool:
 def _needs_approval(work: Work, review: Review | None, verdict: Verdict, diff: str) -> Outcome:
     plan = {"summary": work.built.plan.summary, "files": [asdict(edit) for edit in work.built.plan.files]}
     request = {
-        "reasons": list(verdict.reasons), "plan": plan, "diff": diff, "diff_hash": diff_hash(diff), "base_commit": work.base,
+        "reasons": list(verdict.reasons), "plan": plan, "diff": _bounded(diff), "diff_hash": diff_hash(diff), "base_commit": work.base,
     }  # fmt: skip
     return Outcome(
         outcome=AttemptOutcome.NEEDS_APPROVAL, reason="; ".join(verdict.reasons), base_commit=work.base,
