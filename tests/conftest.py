@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -29,11 +32,21 @@ def clean_process_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One migrated SQLite file: hundreds of tests need a database, and few of them a migration."""
+    path = tmp_path_factory.mktemp("template") / "autopack.db"
+    migrate(locate(f"sqlite:///{path}", path.parent), now=utc_now)
+    return path
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """A migrated SQLite database of this test's own."""
+def sqlite_url(tmp_path: Path, migrated_file: Path) -> str:
+    """A migrated SQLite database of this test's own, with an identity of its own."""
     path = tmp_path / "autopack.db"
-    migrate(locate(f"sqlite:///{path}", tmp_path), now=utc_now)
+    shutil.copy(migrated_file, path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE database_identity SET database_id = ?", (uuid4().hex,))
     return f"sqlite:///{path}"
 
 
@@ -56,23 +69,46 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def empty_postgres_url(postgres_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """An empty database of this test's own on the server."""
-    name = f"t{abs(hash(request.node.nodeid)):x}"
-    admin = create_engine(
-        postgres_server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
-    )  # fmt: skip
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    yield postgres_server.replace("/postgres?", f"/{name}?")
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-    admin.dispose()
+    with _own_database(postgres_server, request.node.nodeid, template="template0") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: str) -> Iterator[str]:
+    """The name of one migrated database, to be copied."""
+    with _own_database(postgres_server, "template", template="template0") as url:
+        migrate(locate(url, Path("/")), now=utc_now)
+        yield _name("template")
 
 
 @pytest.fixture
-def postgres_url(empty_postgres_url: str, tmp_path: Path) -> str:
-    migrate(locate(empty_postgres_url, tmp_path), now=utc_now)
-    return empty_postgres_url
+def postgres_url(
+    postgres_server: str, migrated_postgres: str, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """A migrated PostgreSQL database of this test's own, with an identity of its own."""
+    with _own_database(postgres_server, request.node.nodeid, template=migrated_postgres) as url:
+        engine = create_engine(locate(url, Path("/")).url)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE database_identity SET database_id = :id"), {"id": uuid4().hex})
+        engine.dispose()
+        yield url
+
+
+def _name(label: str) -> str:
+    return f"t{abs(hash(label)):x}"
+
+
+@contextmanager
+def _own_database(server: str, label: str, *, template: str) -> Iterator[str]:
+    name = _name(label)
+    admin = create_engine(locate(server, Path("/")).url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    yield server.replace("/postgres?", f"/{name}?")
+    with admin.connect() as connection:
+        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    admin.dispose()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

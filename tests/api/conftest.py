@@ -1,6 +1,5 @@
 """The API on a migrated SQLite file: through a client in process and live, and raw."""
 
-import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,11 +17,10 @@ from fastapi import FastAPI
 from autopack.api.app import create_app
 from autopack.api.guard import Access
 from autopack.client import AutopackClient, in_process, remote
-from autopack.clock import Clock, utc_now
+from autopack.clock import Clock
 from autopack.db.engine import Database
 from autopack.db.identity import open_database
 from autopack.db.location import locate
-from autopack.db.migrate import migrate
 from autopack.domain.calls import CallRequest, CallResult
 from autopack.domain.messages import ProviderMode, Role, Usage
 from autopack.domain.phases import AttemptOutcome, Claim, Idle, Outcome
@@ -49,20 +47,6 @@ class Time:
 @pytest.fixture
 def time() -> Time:
     return Time()
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "autopack.db"
-    migrate(locate(f"sqlite:///{path}", path.parent), now=utc_now)
-    return path
-
-
-@pytest.fixture
-def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
-    """A copy of one migrated file: hundreds of tests here need a database, and none of them a migration."""
-    shutil.copy(migrated_file, tmp_path / "autopack.db")
-    return f"sqlite:///{tmp_path / 'autopack.db'}"
 
 
 @pytest.fixture

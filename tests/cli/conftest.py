@@ -1,6 +1,5 @@
 """A person's shell: a workspace, a database, and the command in this very process."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,6 @@ import pytest
 import yaml
 
 from autopack.cli import main
-from autopack.clock import utc_now
-from autopack.db.location import locate
-from autopack.db.migrate import migrate
 from tests.support import auditor_answer, builder_answer, make_workspace, write_cassette
 
 
@@ -23,20 +19,6 @@ class Ended:
     code: int
     out: str
     err: str
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "autopack.db"
-    migrate(locate(f"sqlite:///{path}", path.parent), now=utc_now)
-    return path
-
-
-@pytest.fixture
-def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
-    """A copy of one migrated file: a hundred tests here need a database, and few of them a migration."""
-    shutil.copy(migrated_file, tmp_path / "autopack.db")
-    return f"sqlite:///{tmp_path / 'autopack.db'}"
 
 
 @pytest.fixture

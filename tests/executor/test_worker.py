@@ -370,12 +370,16 @@ async def test_exactly_the_named_phase_is_drained_through_all_its_attempts(stage
 
 async def test_as_many_phases_run_at_once_as_asked_for(stage: Any) -> None:
     running, most = 0, 0
+    three = anyio.Event()
 
     async def counted(claim: Claim) -> Outcome:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await anyio.sleep(0.02)
+        if running == 3:
+            three.set()
+        with anyio.fail_after(60):
+            await three.wait()
         running -= 1
         return DONE
 

@@ -55,7 +55,8 @@ async def test_the_first_failure_ends_it_and_is_told(repository):
     assert not report.passed
     assert [result.exit_code for result in report.results] == [0, 3]
     assert (
-        report.summary() == "A check failed: exit code 3.\nCommand: echo why; exit 3\nIts output ended with:\nwhy\n"
+        report.summary()
+        == "A check failed: exit code 3.\nCommand: echo why; exit 3\nIts output ended with:\nwhy\n"
     )
 
 
