@@ -17,7 +17,14 @@ from autopack import schemas
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
 from autopack.domain.phases import Approval, Attempt, Event, Outcome, Phase, PhaseState, Run
 from autopack.domain.storable import storable
-from autopack.errors import BY_CODE, ApiUnreachable, AutopackError, DatabaseMismatch, InvalidInput
+from autopack.errors import (
+    BY_CODE,
+    ApiUnreachable,
+    AutopackError,
+    DatabaseBusy,
+    DatabaseMismatch,
+    InvalidInput,
+)
 
 log = logging.getLogger(__name__)
 DATABASE_HEADER = "X-Autopack-Database"
@@ -196,9 +203,12 @@ class AutopackClient:
                 )
                 await self._sleep(pause)
                 continue
-            if response.status_code >= 400:
-                raise error_from(response)
-            return response
+            if response.status_code < 400:
+                return response
+            error_raised = error_from(response)
+            if pause is None or not isinstance(error_raised, DatabaseBusy):
+                raise error_raised
+            await self._sleep(pause)
         raise AssertionError("unreachable")
 
 

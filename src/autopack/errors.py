@@ -78,6 +78,12 @@ class DatabaseRefused(NotReady):
     code = "database_refused"
 
 
+class DatabaseBusy(NotReady):
+    """The database chose this request to give way to another (a deadlock). Nothing was done; ask again."""
+
+    code = "database_busy"
+
+
 class DatabaseMismatch(DatabaseRefused):
     """Client and server do not use the same database."""
 

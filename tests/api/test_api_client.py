@@ -15,7 +15,7 @@ from tests.support import phase, plan
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("code", sorted(BY_CODE))
+@pytest.mark.parametrize("code", sorted(set(BY_CODE) - {"database_busy"}))
 async def test_an_error_is_the_same_class_on_both_sides(app: FastAPI, client: AutopackClient, code: str):
     """Whatever a route raises, the caller of the client catches."""
     if not any(route.path == "/raise/{code}" for route in app.routes if hasattr(route, "path")):
@@ -143,3 +143,23 @@ async def test_an_id_that_is_none_is_refused_before_it_becomes_an_address(name: 
         ):
             with pytest.raises(InvalidInput, match="cannot be an id"):
                 await asked
+
+
+async def test_a_request_that_gave_way_to_another_is_asked_again():
+    """PostgreSQL ends one of two transactions that wait for each other; nothing of it was done."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        if len(waited) < 2:
+            return httpx.Response(503, json={"code": "database_busy", "detail": "ask again"})
+        return httpx.Response(200, json=[])
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://queue") as http:
+        assert await AutopackClient(http, sleep=sleep).runs() == []
+        assert len(waited) == 2
+        waited.clear()
+        with pytest.raises(errors.DatabaseBusy):
+            await AutopackClient(http, sleep=sleep, patient=False).runs()

@@ -1,11 +1,15 @@
 """What is claimed, in which order, and what is answered when nothing is."""
 
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from autopack.db import phases, runs
+from autopack.db.identity import open_database
+from autopack.db.location import locate
 from autopack.db.tables import EventRow
 from autopack.domain.phases import (
     AttemptOutcome,
@@ -17,7 +21,7 @@ from autopack.domain.phases import (
     RunState,
     StateCause,
 )
-from autopack.errors import LeaseLost, PhaseBlocked
+from autopack.errors import DatabaseBusy, LeaseLost, PhaseBlocked
 from tests.db.support_queue import ON_BOTH, ON_POSTGRESQL, Queue
 from tests.support import phase, plan
 
@@ -320,3 +324,28 @@ def test_every_claim_and_every_end_is_an_event(queue: Queue) -> None:
     assert [row["kind"] for row in queue.rows(EventRow)] == [
         "run_created", "run_state", "claimed", "finished", "run_state",
     ]  # fmt: skip
+
+
+@pytest.mark.postgres
+def test_of_two_transactions_that_wait_for_each_other_one_is_told_to_ask_again(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    both_hold_one, said = threading.Barrier(2), []
+
+    def lock(first: int, second: int) -> None:
+        try:
+            with database.transaction() as session:
+                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": first})
+                both_hold_one.wait(30)
+                session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": second})
+        except DatabaseBusy as error:
+            said.append(str(error))
+
+    with open_database(locate(postgres_url, tmp_path)) as database:
+        threads = [threading.Thread(target=lock, args=keys) for keys in ((1, 2), (2, 1))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert len(said) == 1
+    assert "ask again" in said[0]

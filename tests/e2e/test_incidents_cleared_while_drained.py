@@ -79,8 +79,9 @@ def test_the_four_tries_of_incident_a_leave_ten_complete_phases(growth: Growth, 
 
 
 def test_a_forced_drain_of_a_failed_phase_adds_an_attempt_and_keeps_the_failed_one(
-    growth: Growth, workspace: Path, tmp_path: Path
+    sqlite_url: str, workspace: Path, tmp_path: Path
 ) -> None:
+    growth = Growth(sqlite_url)
     plan_file, cassette = small_run(tmp_path, 1, "grep -q right out/p1.txt", max_attempts=1)
     write_cassette(
         cassette, [builder_answer("p1", "wrong\n", ask=1), builder_answer("p1", "right\n", ask=2), auditor_answer()]

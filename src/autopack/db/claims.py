@@ -66,7 +66,7 @@ def claim(
         session.execute(
             update(PhaseRow)
             .where(PhaseRow.run_id == run_id, PhaseRow.phase_id == taken.phase_id)
-            .values(state=PhaseState.QUEUED, attempts=PhaseRow.attempts - 1)
+            .values(state=PhaseState.QUEUED, attempts=PhaseRow.attempts - 1, started_at=None)
         )
         return stopped
     attempt = AttemptRow(

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from autopack.db.location import Location
-from autopack.errors import AutopackError, DatabaseRefused
+from autopack.errors import AutopackError, DatabaseBusy, DatabaseRefused
 
 BUSY_TIMEOUT_SECONDS = 30
 _FUSE = frozenset(
@@ -214,6 +214,10 @@ def _refusals(location: Location) -> Iterator[None]:
     except AutopackError:
         raise
     except (OperationalError, DatabaseError) as error:
+        if "deadlock detected" in str(error.orig):
+            raise DatabaseBusy(
+                "two transactions waited for each other, and this one gave way; ask again"
+            ) from error
         if isinstance(error, DBAPIError) and (reason := refusal_reason(error)):
             raise DatabaseRefused(f"{location.masked}: {reason}") from error
         raise

@@ -203,6 +203,8 @@ class Worker:
                 answer = await self._client.finish(claim.attempt_id, claim.lease_token, outcome, following)
         except LeaseLost:
             log.warning("lease lost before the end was reported", extra={"phase_id": claim.phase.phase_id})
+            if following is not None:
+                batch.give_back()
             return None
         finally:
             self._notify()
