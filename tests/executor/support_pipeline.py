@@ -119,12 +119,19 @@ class Stage:
     async def create(self, *phases: Mapping[str, Any], run_id: str = "r1", **more: Any) -> None:
         await self.client.create_run(PlanBody.model_validate(plan(run_id, phases, **more)))
 
-    async def drain(self, run_id: str = "r1", *, telemetry: bool = True, **request: Any) -> Drained:
+    async def drain(
+        self,
+        run_id: str = "r1",
+        *,
+        telemetry: bool = True,
+        choose: Callable[..., Any] = lambda *_: None,
+        **request: Any,
+    ) -> Drained:
         """One drain as `bootstrap.open_worker` sets it up, but for the model."""
         workspace = await GitWorkspace.open(self.workspace)
         pipeline = Pipeline(
             client=self.client, git=workspace, builder=Builder(llm=self.llm, git=workspace, telemetry=telemetry),
-            auditor=Auditor(llm=self.llm), clock=Clock(), level=SandboxLevel.LIMITS,
+            auditor=Auditor(llm=self.llm), clock=Clock(), level=SandboxLevel.LIMITS, choose=choose,
         )  # fmt: skip
         run = await self.client.run(run_id)
         worker = Worker(
