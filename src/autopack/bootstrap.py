@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -29,6 +30,9 @@ from autopack.settings import DatabaseChoice, Settings, choose_database, explici
 from autopack.workspace.checks import load_check_settings
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.sandbox import SandboxLevel, probe_level
+
+NONCE_TRIES = 5
+REMEDY = "Nothing was claimed. Start the server on the same DATABASE_URL, or unset DATABASE_URL here."
 
 
 def make_app() -> FastAPI:
@@ -101,24 +105,33 @@ async def prove_same_database(
     another identity: what is plainly not the server's is left as it was.
     """
     theirs = await client.connect()
-    remedy = "Nothing was claimed. Start the server on the same DATABASE_URL, or unset DATABASE_URL here."
+    # Another drain may write its own mark between our write and the server's answer: that proves nothing.
+    for _ in range(NONCE_TRIES):
+        if await _reads_back(client, theirs, choice, api_url, clock):
+            return
+    raise DatabaseMismatch(
+        f"the server at {api_url} works on {theirs['url']} (database {theirs['database_id']}), which is not "
+        f"{locate(choice.url, choice.directory).masked}, named by {choice.rule}. {REMEDY}"
+    )
+
+
+async def _reads_back(
+    client: AutopackClient, theirs: dict[str, Any], choice: DatabaseChoice, api_url: str, clock: Clock
+) -> bool:
+    """Whether the server reads what is written here. A database of another identity is not written into."""
     try:
         with open_chosen(choice) as database, database.transaction() as session:
             ours = read_identity(session, database.location)
+            if ours.database_id != theirs["database_id"]:
+                return False
             nonce = clock.new_id()
-            if ours.database_id == theirs["database_id"]:
-                write_nonce(session, nonce)
+            write_nonce(session, nonce)
     except DatabaseRefused as error:
         raise DatabaseMismatch(
             f"the server at {api_url} works on {theirs['url']} (database {theirs['database_id']}), and {choice.rule} "
-            f"names a database that cannot be compared with it: {error} {remedy}"
+            f"names a database that cannot be compared with it: {error} {REMEDY}"
         ) from error
-    back = await client.connect()
-    if back["nonce"] != nonce:
-        raise DatabaseMismatch(
-            f"the server at {api_url} works on {theirs['url']} (database {theirs['database_id']}), which is not "
-            f"{database.location.masked}, named by {choice.rule}. {remedy}"
-        )
+    return bool((await client.connect())["nonce"] == nonce)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +207,7 @@ async def open_worker(
     async with open_models(settings, table) as models:
         pipeline = Pipeline(
             client=client, git=git, builder=Builder(llm=models.builder, git=git, telemetry=settings.telemetry_db_enabled), auditor=Auditor(llm=models.auditor),
-            clock=clock, level=level, choose=models.choose,
+            clock=clock, level=level, choose=models.choose, lease_seconds=settings.lease_seconds,
         )  # fmt: skip
         worker = Worker(
             client, pipeline, name=worker_name(), clock=clock, lease_seconds=settings.lease_seconds,

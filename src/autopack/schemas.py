@@ -299,18 +299,8 @@ class ResumeBody(ActorBody):
 
     token_cap: Count | None = None
     cost_cap_usd: Dollars | None = None
-    max_duration_minutes: Count | None = None
+    max_duration_minutes: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
     max_phases: Count | None = None
-
-
-class Problem(BaseModel):
-    """RFC 9457; `code` names the error class, the same on both sides."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    code: str
 
 
 class TelemetryCounts(BaseModel):

@@ -228,7 +228,7 @@ async def test_what_a_content_filter_stopped_fails_at_once(stage):
     stage.llm.will(Role.BUILDER, completion(GOOD, finish_reason="content_filter"))
     await stage.drain()
     failed = await stage.phase()
-    assert (failed.state, failed.failure_kind) == (PhaseState.FAILED, FailureKind.MODEL_ERROR)
+    assert (failed.state, failed.failure_kind) == (PhaseState.FAILED, FailureKind.MALFORMED_ANSWER)
     assert len(stage.built) == 1
 
 

@@ -237,9 +237,12 @@ async def test_an_error_inside_a_stream_cuts_the_answer_off(served, question, la
     assert sleeper.waits == []
 
 
-async def test_a_connection_closed_before_an_answer_is_asked_again(served, question, label, sleeper):
+async def test_a_connection_closed_before_an_answer_is_left_to_the_caller(served, question, label, sleeper):
+    """The provider had the request and may charge for it."""
     llm = await served(b"", stream(piece({"content": "x"}, "stop", usage=USAGE)))
-    assert (await llm.complete(question, max_tokens=9, label=label)).retries == 1
+    with pytest.raises(IncompleteResponse):
+        await llm.complete(question, max_tokens=9, label=label)
+    assert sleeper.waits == []
 
 
 async def test_an_error_page_is_short_and_on_one_line(served, question, label):

@@ -24,6 +24,9 @@ from autopack.errors import (
 )
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_REPORT_BYTES = (
+    16 * MAX_BODY_BYTES
+)  # a worker's: whole answers, check reports, a plan that waits for a person
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "autopack"})
 DATABASE_HEADER = "x-autopack-database"
 
@@ -49,7 +52,7 @@ class Guard:
         headers = Headers(scope=scope)
         try:
             _check(scope, headers, scope["app"].state.access)
-            body = await _read_body(headers, receive)
+            body = await _read_body(headers, receive, _most_bytes(scope["path"]))
         except AutopackError as error:
             await problem(error.status, error.code, str(error))(scope, receive, send)
             return
@@ -120,12 +123,16 @@ def _from_loopback(scope: Scope, headers: Headers) -> bool:
         return False
 
 
-async def _read_body(headers: Headers, receive: Receive) -> bytes:
+def _most_bytes(path: str) -> int:
+    return MAX_REPORT_BYTES if path.endswith(("/finish", "/settle")) else MAX_BODY_BYTES
+
+
+async def _read_body(headers: Headers, receive: Receive, most: int) -> bytes:
     parts: list[bytes] = []
     size = _declared_size(headers)
     more = True
     received = 0
-    while more and size <= MAX_BODY_BYTES:
+    while more and size <= most:
         message = await receive()
         if message["type"] == "http.disconnect":
             break
@@ -133,8 +140,8 @@ async def _read_body(headers: Headers, receive: Receive) -> bytes:
         received += len(parts[-1])
         size = max(size, received)
         more = message.get("more_body", False)
-    if size > MAX_BODY_BYTES:
-        raise PayloadTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
+    if size > most:
+        raise PayloadTooLarge(f"the body is larger than {most} bytes")
     return b"".join(parts)
 
 

@@ -53,12 +53,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except Exception as error:  # noqa: BLE001 - the last place where an error can still become an exit code
         return _exit_code(error)
-    except SystemExit:
-        # Typer's way out when nobody reads on (`autopack ... | head`): no error. `_exit_code` sees the rest.
-        return 0
+    except SystemExit as stop:
+        return _stopped(stop)
     except KeyboardInterrupt:
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _stopped(stop: SystemExit) -> int:
+    """Typer leaves with 1 when nobody reads on (`autopack ... | head`), which is no error; a server, when it cannot start."""
+    return (
+        0 if isinstance(stop.__context__, BrokenPipeError) else stop.code if isinstance(stop.code, int) else 1
+    )
 
 
 def _exit_code(error: Exception) -> int:

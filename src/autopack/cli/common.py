@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -35,8 +35,9 @@ By = Annotated[str, typer.Option("--by", help="Who decides, for the record.")]
 
 
 def say(text: str) -> None:
-    """Talk: stderr."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    """Talk: stderr. That nobody listens any more is no reason to stop the work."""
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def result(text: str) -> None:

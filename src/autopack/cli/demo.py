@@ -4,15 +4,12 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from autopack.cli.common import result, say
 from autopack.cli.tables import phase_table, run_line
-
-if TYPE_CHECKING:
-    pass
 
 _MARK = ".autopack-demo"
 _README = "# A throw-away workspace\n\nMade by `autopack demo`. Each phase of the run becomes a commit on its branch.\n"

@@ -267,8 +267,6 @@ def probe_verdict(
     if phase is None:
         return f"FAILED: {phase_id} was not drained ({finished.reason})"
     if phase.state != "COMPLETE":
-        return (
-            f"FAILED: {phase_id} is {phase.state} ({(phase.failure_reason or '').strip().splitlines()[:1]})"
-        )
+        return f"FAILED: {phase_id} is {phase.state} ({(phase.failure_reason or '').strip().partition(chr(10))[0]})"
     still = [name for name in type(after).model_fields if getattr(after, name) <= getattr(before, name)]
     return f"FAILED: COMPLETE, but no new row in {', '.join(still)}" if still else "OK"

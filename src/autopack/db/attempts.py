@@ -160,15 +160,16 @@ def _settle_phase(
         session, run_id=after.run_id, phase_id=after.phase_id, attempt_id=attempt.id, kind="finished",
         actor=attempt.worker, now=now, outcome=outcome.outcome, state=after.state, failure_kind=outcome.failure_kind,
     )  # fmt: skip
-    if after.state is PhaseState.QUEUED and runs.row(session, after.run_id).state == RunState.CANCELLED:
+    waits = after.state in (PhaseState.QUEUED, PhaseState.GATE)
+    if waits and runs.row(session, after.run_id).state == RunState.CANCELLED:
         session.execute(
             update(PhaseRow)
             .where(PhaseRow.run_id == after.run_id, PhaseRow.phase_id == after.phase_id)
             .values(state=PhaseState.CANCELLED, completed_at=now)
         )
     runs.settle(session, after.run_id, actor=attempt.worker, now=now)
-    if written is not None and after.state is not PhaseState.QUEUED:
-        return after  # as it was written just now; what is queued may have been cancelled above
+    if written is not None and not waits:
+        return after  # as it was written just now; what waits may have been cancelled above
     return phases.get(session, after.run_id, after.phase_id)
 
 

@@ -22,7 +22,7 @@ from autopack.db.tables import (
 from autopack.domain import lifecycle
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
 from autopack.domain.messages import ProviderMode, Role
-from autopack.domain.phases import UNJUDGED, StateCause
+from autopack.domain.phases import UNJUDGED, FailureKind, StateCause
 from autopack.errors import BudgetReached, LeaseLost, NotFound
 
 # Every end of an attempt asks these two; building a statement costs more than running it.
@@ -55,13 +55,13 @@ def reserve(
     known = session.scalar(select(LlmUsageEventRow).where(LlmUsageEventRow.call_id == request.call_id))
     if known is not None:
         return Reservation(call_id=known.call_id, ask=known.ask)
-    if (journaled := _journaled(session, attempt, request)) is not None:
-        return journaled
-    _hold(session, attempt.run_id, request)
     if attempt.base_commit is None and request.base_commit is not None:
         session.execute(
             update(AttemptRow).where(AttemptRow.id == attempt_id).values(base_commit=request.base_commit)
         )
+    if (journaled := _journaled(session, attempt, request)) is not None:
+        return journaled
+    _hold(session, attempt.run_id, request)
     ask = 1 + _answered(session, attempt.run_id, attempt.phase_id, request.role)
     session.execute(
         insert(LlmUsageEventRow).values(
@@ -93,7 +93,8 @@ def _journaled(session: Session, attempt: AttemptRow, request: CallRequest) -> R
         .where(
             table.run_id == attempt.run_id, table.phase_id == attempt.phase_id, table.role == request.role,
             table.request_key == request.request_key, table.request_max_tokens >= request.max_tokens,
-            AttemptRow.outcome.in_(UNJUDGED),
+            # A model that could not be reached says nothing about the answers that came before.
+            or_(AttemptRow.outcome.in_(UNJUDGED), AttemptRow.failure_kind == FailureKind.MODEL_ERROR),
         )
         .order_by(LlmUsageEventRow.ask)
         .limit(1)

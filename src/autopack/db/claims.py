@@ -1,6 +1,7 @@
 """The claim: the one door from QUEUED into EXECUTING."""
 
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from sqlalchemy import ScalarSelect, Select, String, Update, bindparam, func, select, update
 from sqlalchemy.orm import Session, aliased
@@ -238,11 +239,10 @@ def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
     is_first = attempt.number == 1
     tries = [] if is_first else session.scalars(_TRIES, {"of_run": run_id, "named": phase_id}).all()
     earlier = [row for row in tries if row.number < attempt.number]
-    failed = [row for row in earlier if row.outcome == AttemptOutcome.FAILED]
-    dead = tuple(
-        row.id for row in earlier if row.outcome in (AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED)
-    )
-    resumed = earlier[-1].base_commit if earlier and earlier[-1].outcome in UNJUDGED else None
+    failed = [row for row in earlier if row.outcome == AttemptOutcome.FAILED and not _is_unjudged(row)]
+    dead = tuple(row.id for row in earlier if row.outcome in UNJUDGED)
+    unjudged = takewhile(_is_unjudged, reversed(earlier))
+    resumed = next((row.base_commit for row in unjudged if row.base_commit is not None), None)
     return Claim(
         attempt_id=attempt.id, lease_token=attempt.lease_token, lease_expires_at=attempt.lease_expires_at,
         number=attempt.number, run=runs.to_domain(runs.row(session, run_id), {}), phase=phases.get(session, run_id, phase_id),
@@ -253,6 +253,11 @@ def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
         dead_attempts=dead, approved=None if is_first else _approved(session, run_id, phase_id),
         resume_base=resumed,
     )  # fmt: skip
+
+
+def _is_unjudged(row: AttemptRow) -> bool:
+    """Whether a try ended without a word about its work: its answers are found again, and it teaches nothing."""
+    return row.outcome in UNJUDGED or row.failure_kind == FailureKind.MODEL_ERROR
 
 
 def _approved(session: Session, run_id: str, phase_id: str) -> ApprovedPlan | None:

@@ -214,6 +214,8 @@ def _refusals(location: Location) -> Iterator[None]:
     except AutopackError:
         raise
     except (OperationalError, DatabaseError) as error:
+        if "pk_runs" in str(error.orig):
+            raise DatabaseBusy("another request created the same run at this moment; ask again") from error
         if "deadlock detected" in str(error.orig):
             raise DatabaseBusy(
                 "two transactions waited for each other, and this one gave way; ask again"

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from autopack.db import runs
 from autopack.db.tables import AttemptRow, PhaseRow, RunRow
+from autopack.domain.lifecycle import DONE_STATES
 from autopack.domain.phases import CAP_CAUSES, Idle, IdleReason, PhaseState, RunState, StateCause
 
 _NAMED = 5
@@ -28,7 +29,12 @@ def stopped(session: Session, run: RunRow, now: datetime) -> Idle | None:
     if run.state == RunState.CANCELLED:
         return Idle(reason=IdleReason.CANCELLED, detail=f"run {run.id} is cancelled")
     limit = run.max_duration_minutes
-    if limit and run.started_at and now >= run.started_at + timedelta(minutes=limit):
+    if (
+        limit
+        and run.started_at
+        and run.state not in DONE_STATES
+        and now >= run.started_at + timedelta(minutes=limit)
+    ):
         why = f"max_duration_minutes is {limit}, and the run started at {run.started_at:%Y-%m-%d %H:%M} UTC"
         runs.pause(session, run.id, actor="autopack", now=now, cause=StateCause.DURATION, reason=why)
         return Idle(reason=IdleReason.BUDGET, detail=why)

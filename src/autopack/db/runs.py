@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from autopack.db import events
-from autopack.db.tables import PhaseDependencyRow, PhaseRow, RunRow, TierRow
+from autopack.db.tables import ApprovalRequestRow, PhaseDependencyRow, PhaseRow, RunRow, TierRow
 from autopack.domain import lifecycle
 from autopack.domain.phases import FailureKind, PhaseState, Run, RunState, StateCause
 from autopack.domain.plan import Plan, content_hash
@@ -176,6 +176,11 @@ def cancel(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
         update(PhaseRow)
         .where(PhaseRow.run_id == run_id, PhaseRow.state.in_([PhaseState.QUEUED, PhaseState.GATE]))
         .values(state=PhaseState.CANCELLED, updated_at=now, completed_at=now)
+    )
+    session.execute(
+        update(ApprovalRequestRow)
+        .where(ApprovalRequestRow.run_id == run_id, ApprovalRequestRow.status.in_(["pending", "approved"]))
+        .values(status="void", responded_at=now)
     )
     set_state(session, run_id, RunState.CANCELLED, actor=actor, now=now, cause=StateCause.PERSON)
 

@@ -61,7 +61,9 @@ class AttemptOutcome(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-UNJUDGED = frozenset({AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED})
+UNJUDGED = frozenset(
+    {AttemptOutcome.LOST, AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED, AttemptOutcome.CANCELLED}
+)
 """Outcomes that say nothing about the work: the answers of such a try are as good as new."""
 
 

@@ -63,11 +63,6 @@ def check(plan: EditPlan, scope: Scope, modes: Mapping[str, str]) -> list[Violat
     return found
 
 
-def out_of_scope(paths: Sequence[str], scope: Scope) -> list[str]:
-    """The paths that the scope does not allow to change. A deliverable is always in scope; no paths allow all."""
-    return [path for path in paths if not _in_scope(path, scope)]
-
-
 def missing_deliverables(scope: Scope, paths_afterwards: Mapping[str, object]) -> list[str]:
     """The deliverables (exact paths) that would not exist in a tree that holds `paths_afterwards`."""
     return [path for path in scope.deliverables if path not in paths_afterwards]

@@ -76,7 +76,9 @@ class Builder:
             raise PhaseFailed(FailureKind.TRUNCATED, reason, retryable=False)
         if answer.finish_reason == "content_filter":
             raise PhaseFailed(
-                FailureKind.MODEL_ERROR, "the provider's content filter stopped the answer", retryable=False
+                FailureKind.MALFORMED_ANSWER,
+                "the provider's content filter stopped the answer",
+                retryable=False,
             )
         return answer
 

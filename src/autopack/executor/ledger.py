@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import anyio
 from pydantic import TypeAdapter
 
 from autopack.client import AutopackClient
@@ -20,11 +21,12 @@ from autopack.domain.messages import (
 )
 from autopack.domain.phases import Claim
 from autopack.domain.storable import storable, storable_text
-from autopack.errors import AutopackError, IncompleteResponse
+from autopack.errors import ApiUnreachable, AutopackError, IncompleteResponse
 from autopack.llm import pricing
 from autopack.llm.base import LLM
 
 CUT_ANSWERS_TAKEN = 3
+RECORD_SECONDS = 60.0
 _COMPLETION: TypeAdapter[Completion] = TypeAdapter(Completion)
 
 
@@ -100,7 +102,13 @@ class Ledger:
         )  # fmt: skip
 
     async def _settle(self, call_id: str, result: CallResult) -> None:
-        await self.client.settle(call_id, self.claim.lease_token, result)
+        # What was answered is recorded, whoever cancels: else it would be paid for again.
+        with anyio.move_on_after(RECORD_SECONDS, shield=True) as scope:
+            await self.client.settle(call_id, self.claim.lease_token, result)
+        if scope.cancelled_caught:
+            raise ApiUnreachable(
+                f"the answer of call {call_id} could not be recorded within {RECORD_SECONDS} seconds"
+            )
 
 
 def _storable(completion: Completion) -> Completion:

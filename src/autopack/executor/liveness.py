@@ -17,7 +17,20 @@ def is_dead(worker: str) -> bool:
     if len(parts) != 5 or not parts[3].isdigit() or "?" in (parts[1], parts[2], parts[4]):
         return False
     here = [socket.gethostname(), _boot_id(), _pid_namespace()]
-    return parts[:3] == here and _started(int(parts[3])) != parts[4]
+    pid = int(parts[3])
+    return parts[:3] == here and (_gone(pid) or _started(pid) not in (None, parts[4]))
+
+
+def _gone(pid: int) -> bool:
+    """No such process, or a zombie. One that may not be looked at is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return bool(fields) and fields[0] in ("Z", "X")
 
 
 def _boot_id() -> str:

@@ -14,11 +14,13 @@ from autopack.domain.edits import EditPlan, FileEdit
 from autopack.domain.gate import Decision, Review, Verdict
 from autopack.domain.messages import Role
 from autopack.domain.phases import AttemptOutcome, Claim, FailureKind, JsonObject, Outcome
+from autopack.domain.policy import Action, Violation
 from autopack.errors import InvalidInput, WorkspaceRefused
 from autopack.executor.auditor import Auditor
 from autopack.executor.builder import Builder, Built, judge_plan
 from autopack.executor.failure import PhaseFailed
 from autopack.executor.ledger import Ledger
+from autopack.executor.prompt import MAX_DIFF_CHARS
 from autopack.llm.base import LLM
 from autopack.workspace.checks import CheckReport, CheckSettings, load_check_settings, run_checks
 from autopack.workspace.git import BaseMoved, GitWorkspace
@@ -60,6 +62,7 @@ class Pipeline:
     level: SandboxLevel
     choose: Callable[[Role, Claim], LLM | None] = lambda _role, _claim: None
     """A model that overrides the builder's or the auditor's own for this claim."""
+    lease_seconds: float = 60.0
     # One phase at a time is put on the branch: a moved base means that the checks run again.
     _branch: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -122,7 +125,12 @@ class Pipeline:
         auditor = replace(self.auditor, llm=self.choose(Role.AUDITOR, claim) or self.auditor.llm)
         review = await auditor.review(claim.phase, ledger, diff=diff, checks=work.report.summary())
         missing = policy.missing_deliverables(claim.phase.scope, await self.git.list_tree(work.tree))
-        violations = work.built.violations
+        violations = list(work.built.violations)
+        if len(diff) > MAX_DIFF_CHARS:
+            unseen = f"the diff has {len(diff)} characters, and the auditor saw the first {MAX_DIFF_CHARS}"
+            violations.append(
+                Violation(rule="too long to audit whole", path="", reason=unseen, action=Action.ASK)
+            )
         return review, gate.judge(checks_passed=True, review=review, missing=missing, violations=violations)
 
     async def _base(self, claim: Claim) -> str:
@@ -199,7 +207,13 @@ class Pipeline:
         async with self._branch:
             while True:
                 head = await self.git.branch_head(phase.run_id)
-                if head is not None and head != work.base:
+                head = await check_branch(self.git, phase.run_id, head, work.base)
+                if head != work.base:
+                    dead = await self.git.find_commit(
+                        phase.run_id, claim.dead_attempts, claim.run.base_commit
+                    )
+                    if dead is not None:
+                        return dead, work
                     await self._refuse_overlap(work, head)
                     work = await self._checked(claim, head, work.built, step)
                     if not work.report.passed:
@@ -210,6 +224,8 @@ class Pipeline:
                     "Autopack-Attempt": claim.attempt_id,
                 }
                 message = f"{phase.phase_id}: {phase.name}\n\n{work.built.plan.summary}"
+                # A worker that was cut off from the queue learns here that the phase is another's.
+                await self.client.renew(claim.attempt_id, claim.lease_token, self.lease_seconds)
                 try:
                     commit = await self.git.commit(
                         phase.run_id, tree=work.tree, parent=work.base, message=message, trailers=trailers, at=self.clock.now()

@@ -118,6 +118,7 @@ class Worker:
         self._base_commit = base_commit
         self._report = report
         self._stop: str | None = None
+        self._error: AutopackError | None = None
         self._changed = anyio.Event()
 
     def stop(self, why: str) -> None:
@@ -157,7 +158,18 @@ class Worker:
         with one_error():
             async with anyio.create_task_group() as slots:
                 for _ in range(max(1, request.concurrency)):
-                    slots.start_soon(self._slot, batch)
+                    slots.start_soon(self._slot_or_stop, batch)
+        if self._error is not None:
+            raise self._error
+
+    async def _slot_or_stop(self, batch: _Batch) -> None:
+        """What one phase finds wrong with the environment ends the drain, but not the calls that others have paid for."""
+        try:
+            with one_error():
+                await self._slot(batch)
+        except (ModelNotReady, WorkspaceRefused) as error:
+            self._error = self._error or error
+            self.stop(str(error))
 
     async def _slot(self, batch: _Batch) -> None:
         answer: ClaimAnswer | None = None
@@ -165,7 +177,7 @@ class Worker:
             if answer is None:
                 if self._stop is not None or not batch.take():
                     return
-                answer = await self._client.claim(self._claim_body(batch.request))
+                answer = await self._claim(batch.request)
             if answer.claim is not None and self._stop is not None:
                 await self._give_back(answer.claim, "the drain was told to stop")
                 return
@@ -181,6 +193,12 @@ class Worker:
                 batch.drained.idle = idle
                 return
             answer = None
+
+    async def _claim(self, request: Request) -> ClaimAnswer:
+        """Shielded: a claim whose answer nobody awaits would lie there until its lease ends."""
+        with anyio.CancelScope(shield=True):
+            return await self._client.claim(self._claim_body(request))
+        raise AssertionError("unreachable")
 
     async def _run_and_finish(self, claim: Claim, batch: _Batch) -> ClaimAnswer | None:
         """The answer to the next claim, when the batch has room for one."""
@@ -258,14 +276,14 @@ class Worker:
                 outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.BUDGET, reason=str(error),
                 retry_after_seconds=None if paused else POLL_SECONDS,
             )  # fmt: skip
-        except (ModelNotReady, WorkspaceRefused) as error:
+        except LeaseLost:
+            raise
+        except AutopackError as error:
             await self._give_back(claim, str(error))
             raise
         except anyio.get_cancelled_exc_class():
             if not (lease.lost or lease.cancelled):
                 await self._give_back(claim, "interrupted")
-            raise
-        except AutopackError:
             raise
         except Exception as error:
             log.exception("phase failed unexpectedly", extra={"phase_id": claim.phase.phase_id})
@@ -283,13 +301,23 @@ class Worker:
             await self._client.finish(claim.attempt_id, claim.lease_token, outcome)
 
     async def _keep_alive(self, claim: Claim, lease: _Lease, group: TaskGroup) -> None:
+        ends = anyio.current_time() + self._lease_seconds
         while True:
             await anyio.sleep(self._lease_seconds / 3)
+            started = anyio.current_time()
+            answer = None
             try:
-                answer = await self._client.renew(claim.attempt_id, claim.lease_token, self._lease_seconds)
+                # Cut off from the queue for longer than the lease, the phase is another's: the work stops.
+                with anyio.move_on_after(ends - started):
+                    answer = await self._client.renew(
+                        claim.attempt_id, claim.lease_token, self._lease_seconds
+                    )
+                if answer is None:
+                    raise LeaseLost(f"the lease of attempt {claim.attempt_id} could not be renewed in time")
             except LeaseLost:
                 lease.lost = True
                 raise
+            ends = started + self._lease_seconds
             if answer.cancelled:
                 lease.cancelled = True
                 group.cancel_scope.cancel()

@@ -17,8 +17,12 @@ REPLAY_MISS = "autopack_replay_miss"
 CHARACTERS_PER_TOKEN = 4
 
 
+# Only these say that the provider never had the whole request: after them it may be at work, and charge for it.
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
+
+
 class NoAnswer(httpx2.TransportError):
-    """The request failed before the first byte of an answer."""
+    """The request never reached the provider."""
 
 
 class LiveClient(httpx2.AsyncClient):
@@ -29,7 +33,7 @@ class LiveClient(httpx2.AsyncClient):
     ) -> httpx2.Response:  # Any: httpx2's own keywords
         try:
             response = await super().send(request, **options)
-        except httpx2.TransportError as error:
+        except _NEVER_SENT as error:
             raise NoAnswer(f"{type(error).__name__}: {error}".rstrip(": ")) from error
         is_json = "json" in response.headers.get("content-type", "")
         if response.status_code != 200 or not is_json or not request.url.path.endswith("/chat/completions"):

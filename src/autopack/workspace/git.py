@@ -204,6 +204,9 @@ def branch_ref(run_id: str) -> str:
 def full_message(message: str, trailers: Mapping[str, str]) -> str:
     """The trailers are the last paragraph, alone, so that no line of the message can pass for one."""
     body = _CONTROLS.sub("", message.replace("\r\n", "\n")).strip() or "Autopack"
+    body = re.sub(
+        r"^#", " #", body, flags=re.M
+    )  # git takes a line of scissors for the end of the message, trailers and all
     for key in trailers:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", key):
             raise InvalidInput(f"{key!r} cannot be the name of a trailer")

@@ -21,6 +21,7 @@ _WORDS = 2000  # of git's own explanation, in characters
 
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
+    "core.filesRefLockTimeout": "10000",  # milliseconds: another drain holds the branch for an fsync
     "core.fsmonitor": "false",
     "core.quotePath": "false",
     "core.attributesFile": "/dev/null",
