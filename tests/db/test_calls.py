@@ -279,3 +279,26 @@ def test_a_raised_budget_is_an_event(queue: Queue) -> None:
     queue.settle(claim, queue.reserve(claim).call_id, estimate=made)
     (row,) = queue.rows(TokenBudgetEscalationRow)
     assert (row["from_budget"], row["to_budget"]) == (50, 100)
+
+
+def test_an_answer_outlives_a_model_that_could_not_be_reached_afterwards(queue: Queue) -> None:
+    """The builder has answered; that the auditor's provider is down says nothing about the builder's answer."""
+    queue.create(plan())
+    first = queue.claim()
+    queue.settle(first, queue.reserve(first, base_commit="a" * 40).call_id)
+    queue.finish(first, AttemptOutcome.FAILED, failure_kind=FailureKind.MODEL_ERROR, reason="HTTP 500")
+    queue.tick(seconds=60)
+    second = queue.claim()
+    assert second.previous == (), "the same question is asked"
+    assert second.resume_base == "a" * 40, "on the same base"
+    assert queue.reserve(second).completion == {"text": "an answer"}
+
+
+def test_every_try_after_a_dead_one_begins_where_the_answer_was_asked_for(queue: Queue) -> None:
+    queue.create(plan(phases=[phase("p1", max_attempts=4)]))
+    first = queue.claim()
+    queue.settle(first, queue.reserve(first, base_commit="a" * 40).call_id)
+    queue.lost(first)
+    second = queue.claim()
+    queue.lost(second)  # before it has asked for anything
+    assert queue.claim().resume_base == "a" * 40

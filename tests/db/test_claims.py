@@ -349,3 +349,16 @@ def test_of_two_transactions_that_wait_for_each_other_one_is_told_to_ask_again(
             thread.join(60)
     assert len(said) == 1
     assert "ask again" in said[0]
+
+
+def test_a_run_that_ended_after_its_time_is_done_and_no_conflict(queue: Queue) -> None:
+    queue.create(plan(max_duration_minutes=1))
+    claim = queue.claim()
+    queue.tick(seconds=30)
+    queue.renew(claim, lease_seconds=600)
+    queue.tick(seconds=300)
+    queue.finish(claim)
+    idle = queue.ask()
+    assert isinstance(idle, Idle)
+    assert idle.reason is IdleReason.DONE
+    assert queue.run()["state"] == RunState.DONE_SUCCESS
