@@ -27,7 +27,7 @@ REFUSED_PATHS = {
     "nested traversal": ("src/../../x", "'..' component"),
     "traversal that stays inside": ("src/../b.py", "'..' component"),
     "absolute": ("/etc/passwd", "absolute or home path"),
-    "absolute to own root": ("/work/main/src/b.py", "absolute or home path"),
+    "absolute to own root": ("/home/me/project/src/b.py", "absolute or home path"),
     "home": ("~/.bashrc", "absolute or home path"),
     "home of another": ("~root/.bashrc", "absolute or home path"),
     "backslash traversal": ("..\\x", "backslash"),
