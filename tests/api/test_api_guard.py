@@ -292,3 +292,14 @@ async def test_the_description_of_the_api_is_made(http: httpx.AsyncClient):
 
 def test_access_is_closed_unless_it_is_opened():
     assert Access() == Access(api_key=None, allowed_hosts=frozenset())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/attempts/a/finish", 422), ("/calls/c/settle", 422), ("/runs", 413), ("/phases/claim", 413)],
+)
+async def test_only_what_a_worker_reports_may_be_larger(http: httpx.AsyncClient, path: str, status: int):
+    """422: it was read whole, and is not the body that the route takes."""
+    answer = await http.post(path, json={"what": "x" * (2 * 1024 * 1024)})
+    assert answer.status_code == status

@@ -1,6 +1,7 @@
 """Every command: its help, its JSON, and a console that is not as one wishes."""
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import typer
 
 from autopack.cli import app
-from tests.support import clean_environment, command, phase, plan
+from tests.support import clean_environment, command, phase, plan, run_script
 
 COMMANDS = sorted(
     [[info.name] for info in app.registered_commands]
@@ -139,3 +140,14 @@ def test_a_console_of_any_encoding_shows_what_it_can(
             assert ("\U0001f680" if encoding == "utf-8" else "\\U0001f680") in shown
         if "--json" in arguments:
             assert json.loads(shown)["phases"][0]["name"] == "\U0001f680 \u65e5\u672c \u00fc"
+
+
+@pytest.mark.slow
+def test_a_server_that_cannot_have_its_port_does_not_end_as_if_all_were_well(sqlite_url: str, tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = run_script("autopack", "serve", "--port", port, "--database-url", sqlite_url, cwd=tmp_path)
+    assert ended.returncode not in (0, 2)
+    assert "address already in use" in ended.stderr

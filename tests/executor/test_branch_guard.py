@@ -53,3 +53,12 @@ async def test_a_line_of_scissors_in_a_summary_hides_no_trailer(stage: Stage) ->
         stage.workspace, "log", "-1", "--format=%(trailers:key=Autopack-Phase,valueonly)", "autopack/r1"
     )
     assert shown.strip() == "p1"
+
+
+async def test_a_diff_that_the_auditor_saw_only_a_part_of_waits_for_a_person(stage: Stage) -> None:
+    await stage.create(phase("p1"))
+    stage.llm.will(Role.BUILDER, files({"out/p1.txt": "a line of text\n" * 10_000}))
+    await stage.drain()
+    assert (await stage.phase("p1")).state == "GATE"
+    (request,) = await stage.client.approvals(run_id="r1", status="pending")
+    assert "the auditor saw the first" in request.reasons[0]

@@ -24,9 +24,8 @@ from autopack.errors import (
 )
 
 MAX_BODY_BYTES = 1024 * 1024
-MAX_REPORT_BYTES = (
-    16 * MAX_BODY_BYTES
-)  # a worker's: whole answers, check reports, a plan that waits for a person
+# What a worker reports holds whole answers, check reports, and a plan that waits for a person.
+MAX_REPORT_BYTES = 16 * MAX_BODY_BYTES
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "autopack"})
 DATABASE_HEADER = "x-autopack-database"
 

@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _stopped(stop: SystemExit) -> int:
-    """Typer leaves with 1 when nobody reads on (`autopack ... | head`), which is no error; a server, when it cannot start."""
-    return (
-        0 if isinstance(stop.__context__, BrokenPipeError) else stop.code if isinstance(stop.code, int) else 1
-    )
+    """The code of a server that cannot start. Typer leaves with 1 when nobody reads on (`| head`), which is no error."""
+    if isinstance(stop.__context__, BrokenPipeError):
+        return 0
+    return stop.code if isinstance(stop.code, int) else 1
 
 
 def _exit_code(error: Exception) -> int:
