@@ -21,6 +21,7 @@ DATA = files("autopack") / "data"
 PLAN = yaml.safe_load((DATA / "telemetry_collection.yaml").read_text(encoding="utf-8"))
 LINES = (DATA / "replay.jsonl").read_text(encoding="utf-8").splitlines()
 ANSWERS = [json.loads(line) for line in LINES]
+GOVERNED = yaml.safe_load((DATA / "governance_demo.yaml").read_text(encoding="utf-8"))["tiers"][0]["phases"]
 CASSETTE = cassette.load(DATA / "replay.jsonl", "replay.jsonl")
 PHASES: list[dict[str, Any]] = PLAN["tiers"][0]["phases"]
 BY_ID = {phase["phase_id"]: phase for phase in PHASES}
@@ -155,16 +156,20 @@ def test_an_answer_is_synthetic_complete_and_found_by_role_and_phase(entry):
     assert (entry["origin"], entry["finish_reason"]) == ("synthetic", "stop")
     assert {"role", "phase_id"} <= set(entry["match"]) <= {"role", "phase_id", "ask"}
     assert entry["match"]["role"] in set(Role)
-    assert entry["match"]["phase_id"] in BY_ID
+    assert entry["match"]["phase_id"] in {phase["phase_id"] for phase in (*PHASES, *GOVERNED)}
     assert set(entry["usage"]) == {"input_tokens", "output_tokens"}
-    assert 1_200 <= entry["usage"]["input_tokens"] <= 3_000
+    assert 500 <= entry["usage"]["input_tokens"] <= 3_000
     if entry["match"] != {"role": "builder", "phase_id": DATE_UTIL, "ask": 1}:
         assert entry["usage"]["output_tokens"] == pytest.approx(len(entry["text"]) / 4, rel=0.1)
 
 
 def test_every_phase_has_a_builder_and_an_auditor_answer_for_any_ask_and_two_have_a_first_one():
     matches = [entry["match"] for entry in ANSWERS]
-    lasting = [(match["phase_id"], match["role"]) for match in matches if "ask" not in match]
+    lasting = [
+        (match["phase_id"], match["role"])
+        for match in matches
+        if "ask" not in match and match["phase_id"] in BY_ID
+    ]
     assert lasting == [(phase_id, role) for phase_id in BY_ID for role in ("builder", "auditor")]
     assert [match for match in matches if "ask" in match] == [
         {"role": "builder", "phase_id": LIST_UTIL, "ask": 1},

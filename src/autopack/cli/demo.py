@@ -12,6 +12,7 @@ from autopack.cli.common import result, say
 from autopack.cli.tables import phase_table, run_line
 
 _MARK = ".autopack-demo"
+_GOVERNED = "governance_demo.yaml"
 _README = "# A throw-away workspace\n\nMade by `autopack demo`. Each phase of the run becomes a commit on its branch.\n"
 
 
@@ -20,12 +21,12 @@ def demo(
         ".autopack/demo"
     ),
 ) -> int:
-    """Seed the ten telemetry phases and drain them in-process with recorded answers."""
+    """Drain ten phases with recorded answers, then two that end in a refusal and an approval."""
     import anyio
 
     from autopack.bootstrap import Connection, open_client
     from autopack.cli.drain import Finished, run_drain
-    from autopack.cli.runs import TELEMETRY_RUN, telemetry_plan
+    from autopack.cli.runs import TELEMETRY_RUN, packaged_plan, telemetry_plan
     from autopack.clock import utc_now
     from autopack.db.location import locate
     from autopack.db.migrate import migrate
@@ -47,21 +48,29 @@ def demo(
     )
     say(f"kill this whenever you like; it goes on with:\n  {resume}")
 
-    async def main() -> tuple[Finished, str]:
+    async def main() -> list[tuple[Finished, str]]:
         async with open_client(Connection(api_url=None, choice=choice), settings) as client:
-            await client.create_run(telemetry_plan(TELEMETRY_RUN))
-            finished = await run_drain(client, settings, workspace, Request(run_id=TELEMETRY_RUN))
-            return finished, phase_table(await client.phases(TELEMETRY_RUN))
+            ended = []
+            for plan in (telemetry_plan(TELEMETRY_RUN), packaged_plan(_GOVERNED)):
+                await client.create_run(plan)
+                finished = await run_drain(client, settings, workspace, Request(run_id=plan.run_id))
+                ended.append((finished, phase_table(await client.phases(plan.run_id))))
+            return ended
 
-    finished, table = anyio.run(main)
-    result(f"\n{table}\n")
-    result(f"{finished.run.run_id}  {run_line(finished.run)}")
+    (finished, _), (governed, _) = ended = anyio.run(main)
+    for done, table in ended:
+        result(f"\n{table}\n")
+        result(f"{done.run.run_id}  {run_line(done.run)}")
     result("recorded answers were replayed: no model was called, nothing was paid")
     result(f"commits:   git -C {workspace} log --oneline autopack/{TELEMETRY_RUN}")
     result(
         f"a phase:   autopack phase show {TELEMETRY_RUN} telemetry-p3-list-util --database-url sqlite:///{database}"
     )
+    result(
+        f"to decide: autopack approvals list --run-id {governed.run.run_id} --database-url sqlite:///{database}"
+    )
     result(f"database:  {database}")
+    # Of the second run one phase was refused, which is what it is there to show; the other waits for a person.
     return finished.exit_code
 
 

@@ -97,16 +97,23 @@ def seed_telemetry(
     _create(telemetry_plan(run_id), api_url, database_url, as_json)
 
 
-def telemetry_plan(run_id: str) -> "PlanBody":
+def packaged_plan(name: str, **instead: str) -> "PlanBody":
+    """A plan that ships with the package; `instead` takes the place of what it says."""
     import yaml
+
+    from autopack.schemas import PlanBody
+
+    text = (files("autopack") / "data" / name).read_text(encoding="utf-8")
+    return PlanBody.model_validate({**yaml.safe_load(text), **instead})
+
+
+def telemetry_plan(run_id: str) -> "PlanBody":
     from pydantic import ValidationError
 
     from autopack.errors import UsageError
-    from autopack.schemas import PlanBody
 
-    text = (files("autopack") / "data" / "telemetry_collection.yaml").read_text(encoding="utf-8")
     try:
-        return PlanBody.model_validate({**yaml.safe_load(text), "run_id": run_id})
+        return packaged_plan("telemetry_collection.yaml", run_id=run_id)
     except ValidationError:
         raise UsageError(
             f"--run-id {run_id!r} cannot be a run's id: letters, digits, '.', '_' and '-', at most 128"
