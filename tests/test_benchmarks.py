@@ -11,9 +11,9 @@ from tests.support import ROOT, clean_environment
 pytestmark = pytest.mark.slow
 
 
-def bench(*arguments):
+def bench(*arguments, name="drain.py"):
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "drain.py"), "--quick", *arguments],
+        [sys.executable, str(ROOT / "benchmarks" / name), "--quick", *arguments],
         cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -43,3 +43,19 @@ def test_a_smoke_run_prints_the_tables_and_the_ratios():
     assert "| SQLite NORMAL | 500 | end |" in printed
     assert "ratio: the claim is" in printed
     assert "| `autopack drain` | phases drained | start to first claim, s |" in printed
+
+
+def test_a_smoke_run_tells_the_cost_of_every_level_that_works_here():
+    rows = {row["way"]: row for row in json.loads(bench("--json", name="sandbox.py"))}
+    assert {"bare", "limits", "self-test"} <= set(rows) <= {"bare", "limits", "files", "full", "self-test"}
+    assert rows["bare"]["ratio"] == 1.0
+    assert all(row["ms"] > 0 for row in rows.values())
+    assert "| limits |" in bench(name="sandbox.py")
+
+
+def test_a_smoke_run_tells_what_an_export_costs_again():
+    rows = {row["way"]: row for row in json.loads(bench("--json", name="exports.py"))}
+    assert set(rows) == {"fresh", "again", "after a check"}
+    assert 0 < rows["again"]["part_of_fresh"] < 1
+    assert rows["fresh"]["files"] == 1000
+    assert "| after a check | 1,000 |" in bench(name="exports.py")

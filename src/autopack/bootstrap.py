@@ -1,35 +1,43 @@
 """The composition root: settings become a database, an app, a client, models, a workspace and a worker."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
+from anyio import to_thread
 from fastapi import FastAPI
 
 from autopack.api.app import create_app
+from autopack.api.cleanup import CLEANUP_SECONDS
 from autopack.api.guard import Access
 from autopack.client import AutopackClient, in_process, remote
 from autopack.clock import Clock
 from autopack.db.engine import Database
 from autopack.db.identity import open_database, read_identity, write_nonce
 from autopack.db.location import locate
+from autopack.domain.edits import Format
 from autopack.domain.messages import ProviderMode, Role
 from autopack.domain.models import ModelTable, load_model_table
 from autopack.domain.phases import Claim
+from autopack.domain.redaction import Redactor, secrets_of
 from autopack.errors import DatabaseMismatch, DatabaseRefused, InvalidInput, WorkspaceRefused
 from autopack.executor.auditor import Auditor
 from autopack.executor.builder import Builder
+from autopack.executor.checking import open_checking
+from autopack.executor.ground import Ground, check_branch, read_ground, settings_text
 from autopack.executor.liveness import worker_name
-from autopack.executor.pipeline import Pipeline, check_branch, settings_text
+from autopack.executor.pipeline import Pipeline
 from autopack.executor.worker import Progress, Worker
 from autopack.llm.base import LLM
 from autopack.llm.gateway import ModelConfig, open_llm
 from autopack.settings import DatabaseChoice, Settings, choose_database, explicit_database, load_settings
-from autopack.workspace.checks import load_check_settings
 from autopack.workspace.git import GitWorkspace
-from autopack.workspace.sandbox import SandboxLevel, probe_level
+from autopack.workspace.sandbox import Sandbox, SandboxMode, open_sandbox
+from autopack.workspace.scratch import sweep_leftovers
 
 NONCE_TRIES = 5
 REMEDY = "Nothing was claimed. Start the server on the same DATABASE_URL, or unset DATABASE_URL here."
@@ -37,7 +45,7 @@ REMEDY = "Nothing was claimed. Start the server on the same DATABASE_URL, or uns
 
 def make_app() -> FastAPI:
     """The app that a server runs: it opens the chosen database when it starts."""
-    return create_app(_open_chosen, access=server_access)
+    return create_app(_open_chosen, access=server_access, cleanup_seconds=CLEANUP_SECONDS)
 
 
 @contextmanager
@@ -140,11 +148,14 @@ class Models:
 
     builder: LLM
     auditor: LLM
+    second_auditor: LLM
     table: ModelTable
     named: Mapping[str, LLM]
 
     def choose(self, role: Role, claim: Claim) -> LLM | None:
-        name = self.table.name_for(role, task_category=claim.phase.task_category, attempt=claim.number)
+        name = self.table.name_for(
+            role, task_category=claim.phase.task_category, attempt=claim.number, escalations=claim.escalations
+        )
         return self.named.get(name) if name else None
 
 
@@ -163,8 +174,10 @@ async def open_models(settings: Settings, table: ModelTable) -> AsyncIterator[Mo
     several = builder.provider_mode is ProviderMode.LIVE or settings.replay is not None
     try:
         auditor = open_named(settings.auditor_model) if settings.auditor_model and several else builder
+        name = settings.second_auditor_model
+        second = open_named(name) if name and several else builder
         named = {name: open_named(name) for name in sorted(table.names())} if several else {}
-        yield Models(builder=builder, auditor=auditor, table=table, named=named)
+        yield Models(builder=builder, auditor=auditor, second_auditor=second, table=table, named=named)
     finally:
         for llm in opened.values():
             await llm.aclose()
@@ -185,7 +198,7 @@ class Seat:
     models: Models
     git: GitWorkspace
     base_commit: str
-    level: SandboxLevel
+    sandbox: Sandbox
 
 
 @asynccontextmanager
@@ -193,27 +206,51 @@ async def open_worker(
     client: AutopackClient, run_id: str, settings: Settings, workspace: Path, *,
     clock: Clock | None = None, report: Callable[[Progress], None] = lambda _: None,
 ) -> AsyncIterator[Seat]:  # fmt: skip
-    """A worker on a workspace that is proved to be the run's. Raises WorkspaceRefused and ModelNotReady before any claim."""
+    """A worker on a workspace that is proved to be the run's.
+
+    Raises WorkspaceRefused, SandboxRefused and ModelNotReady before any claim.
+    """
     clock = clock or Clock()
     git = await GitWorkspace.open(workspace)
     base = await _base_of(client, git, run_id)
-    level = await probe_level()
-    try:
-        text = await settings_text(git, base)
-        table = load_model_table(text)
-        load_check_settings(text)  # what is wrong with it is said before a model is paid
-    except InvalidInput as error:
-        raise WorkspaceRefused(str(error)) from error
-    async with open_models(settings, table) as models:
+    ground = await read_ground(git, base)  # what is wrong with autopack.toml is said before a model is paid
+    table = await _model_table(git, ground)
+    await to_thread.run_sync(sweep_leftovers)
+    database = (await client.connect()).get(
+        "path"
+    )  # a file that no check may see, where it is on this machine
+    sandbox = await open_sandbox(SandboxMode(settings.sandbox), [Path(database)] if database else [])
+    redact = Redactor(secrets_of(os.environ, await _dotenv_text(git.root))).redact
+    async with open_models(settings, table) as models, open_checking(git, sandbox, client) as checking:
+        builder = Builder(
+            llm=models.builder, git=git, telemetry=settings.telemetry_db_enabled,
+            format_for=lambda model: Format(table.format_for(model)),
+        )  # fmt: skip
         pipeline = Pipeline(
-            client=client, git=git, builder=Builder(llm=models.builder, git=git, telemetry=settings.telemetry_db_enabled), auditor=Auditor(llm=models.auditor),
-            clock=clock, level=level, choose=models.choose, lease_seconds=settings.lease_seconds,
+            client=client, git=git, builder=builder, auditor=Auditor(llm=models.auditor, second=models.second_auditor),
+            checking=checking, clock=clock, choose=models.choose, dual_auditor=settings.dual_auditor, redact=redact,
+            lease_seconds=settings.lease_seconds,
         )  # fmt: skip
         worker = Worker(
             client, pipeline, name=worker_name(), clock=clock, lease_seconds=settings.lease_seconds,
             base_commit=base, report=report,
         )  # fmt: skip
-        yield Seat(worker=worker, models=models, git=git, base_commit=base, level=level)
+        yield Seat(worker=worker, models=models, git=git, base_commit=base, sandbox=sandbox)
+
+
+async def _model_table(git: GitWorkspace, ground: Ground) -> ModelTable:
+    try:
+        return load_model_table(await settings_text(git, ground.entries))
+    except InvalidInput as error:
+        raise WorkspaceRefused(str(error)) from error
+
+
+async def _dotenv_text(root: Path) -> str | None:
+    """The workspace's `.env`, if it can be read: its secrets are taken out of prompts and reports."""
+    try:
+        return await anyio.Path(root / ".env").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
 
 
 async def _base_of(client: AutopackClient, git: GitWorkspace, run_id: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from autopack import schemas
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
-from autopack.domain.phases import Approval, Attempt, Event, Outcome, Phase, PhaseState, Run
+from autopack.domain.phases import Approval, Attempt, Event, JsonObject, Outcome, Phase, PhaseState, Run
 from autopack.domain.storable import storable
 from autopack.errors import (
     BY_CODE,
@@ -109,6 +109,27 @@ class AutopackClient:
         """`action` is requeue or skip."""
         return await self._call(Phase, "POST", f"/runs/{_id(run_id)}/phases/{_id(phase_id)}/{action}", body)
 
+    async def undone(
+        self, run_id: str, phase_id: str, *, commit: str, undo_commit: str, by: str, reason: str | None = None
+    ) -> Phase:
+        """The phase whose `commit` was taken back by `undo_commit`: CANCELLED from now on, the run's work ends there."""
+        body = schemas.UndoneBody(commit=commit, undo_commit=undo_commit, by=by, reason=reason)
+        return await self._call(Phase, "POST", f"/runs/{_id(run_id)}/phases/{_id(phase_id)}/undone", body)
+
+    async def baseline(self, run_id: str, base_commit: str, checks_hash: str) -> JsonObject | None:
+        """What the checks said of the base itself; None while nobody has run them."""
+        path = f"/runs/{_id(run_id)}/baselines/{_id(base_commit)}/{_id(checks_hash)}"
+        return (await self._call(schemas.BaselineAnswer, "GET", path)).report
+
+    async def store_baseline(
+        self, run_id: str, base_commit: str, checks_hash: str, report: JsonObject
+    ) -> JsonObject:
+        """The report to go on with: of several workers that store one, the first one's."""
+        path = f"/runs/{_id(run_id)}/baselines/{_id(base_commit)}/{_id(checks_hash)}"
+        body = schemas.BaselineBody(report=storable(report))
+        kept = (await self._call(schemas.BaselineAnswer, "PUT", path, body)).report
+        return report if kept is None else kept
+
     async def attempts(self, run_id: str, phase_id: str) -> list[Attempt]:
         return await self._call(list[Attempt], "GET", f"/runs/{_id(run_id)}/phases/{_id(phase_id)}/attempts")
 
@@ -130,6 +151,9 @@ class AutopackClient:
 
     async def approvals(self, *, run_id: str | None = None, status: str | None = None) -> list[Approval]:
         return await self._call(list[Approval], "GET", "/approvals", run_id=run_id, status=status)
+
+    async def approval(self, approval_id: str) -> Approval:
+        return await self._call(Approval, "GET", f"/approvals/{_id(approval_id)}")
 
     async def decide(self, approval_id: str, action: str, body: schemas.ActorBody) -> Approval:
         """`action` is approve or reject."""
@@ -155,6 +179,7 @@ class AutopackClient:
     ) -> schemas.FinishAnswer:
         # Reasons, reports and reviews hold what models and checks wrote; none of it may keep an attempt from ending.
         told = {field.name: storable(getattr(outcome, field.name)) for field in fields(outcome)}
+        told["changes"] = None if outcome.changes is None else tuple(told["changes"])
         body = schemas.FinishBody(
             lease_token=lease_token, outcome=replace(outcome, **told), claim_next=claim_next
         )

@@ -4,6 +4,7 @@ What comes in is strict: unknown fields are errors, text is NFC without NUL or l
 63 bits. What goes out are the classes of `domain`.
 """
 
+import re
 import unicodedata
 from dataclasses import is_dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
     model_validator,
 )
 
@@ -56,6 +58,9 @@ Count = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400)]
 Dollars = Annotated[float, Field(strict=True, gt=0)]
 Flag = Annotated[bool, Field(strict=True)]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,64}$")]
+"""A hash in hexadecimal, as long as it was made."""
 
 
 def reject_unstorable(value: Any, depth: int = 0) -> None:
@@ -107,6 +112,7 @@ class PhaseBody(Body):
     depends_on: list[Id] = Field(default=[], max_length=1000)
     priority: Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000)] = 0
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
+    risk: Literal["normal", "high"] = "normal"
 
     def to_domain(self) -> PhasePlan:
         scope = Scope(
@@ -116,7 +122,7 @@ class PhaseBody(Body):
         return PhasePlan(
             phase_id=self.phase_id, name=self.name or self.phase_id, goal=self.goal, task_category=self.task_category,
             complexity=self.complexity, scope=scope, depends_on=tuple(self.depends_on), priority=self.priority,
-            max_attempts=self.max_attempts,
+            max_attempts=self.max_attempts, risk=self.risk,
         )  # fmt: skip
 
 
@@ -167,7 +173,7 @@ class ClaimBody(Body):
     worker: WorkerName
     lease_token: Token
     lease_seconds: Seconds = 60.0
-    base_commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")] | None = None
+    base_commit: Commit | None = None
 
 
 class ClaimAnswer(BaseModel):
@@ -242,7 +248,29 @@ def _plausible_outcome(outcome: Outcome) -> Outcome:
         raise ValueError("approval belongs to the outcome NEEDS_APPROVAL, and to no other")
     if outcome.approval is not None:
         ApprovalBody.model_validate(outcome.approval)
+    for name in ("policy_hash", "plan_hash", "inputs_hash", "result_tree"):
+        if getattr(outcome, name) is not None and not re.fullmatch("[0-9a-f]{16,64}", getattr(outcome, name)):
+            raise ValueError(f"{name} is no hash: 16 to 64 hexadecimal digits")
+    _CHANGES.validate_python(outcome.changes or ())
     return cast("Outcome", _plausible(outcome))
+
+
+class _EntryBody(Body):
+    mode: Annotated[str, StringConstraints(pattern=r"^[0-7]{6}$")]
+    oid: Commit
+
+
+class _ChangeBody(Body):
+    """One path of an applied plan: what it was, and what it is."""
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    before: _EntryBody | None
+    after: _EntryBody | None
+
+
+_CHANGES: TypeAdapter[tuple[_ChangeBody, ...]] = TypeAdapter(
+    Annotated[tuple[_ChangeBody, ...], Field(max_length=10_000)]
+)
 
 
 class ReserveBody(Body):
@@ -256,13 +284,21 @@ class SettleBody(Body):
 
 
 class ApprovalBody(Body):
-    """What a person is asked about: exactly this plan, on exactly this base."""
+    """What a person is asked about: exactly this plan, on exactly this base, as it was judged and checked.
+
+    Without `timeout_minutes` it waits for ever. With them `on_timeout` says whether it goes on waiting, marked as
+    overdue, or is rejected by nobody's word.
+    """
 
     reasons: list[Text] = Field(min_length=1)
     plan: JsonObject
     diff: str
     diff_hash: Annotated[str, StringConstraints(max_length=64)]
     base_commit: Annotated[str, StringConstraints(max_length=64)]
+    policy_hash: Digest | None = None
+    checks_hash: Digest | None = None
+    timeout_minutes: Annotated[int, Field(strict=True, ge=1, le=5_000_000)] | None = None
+    on_timeout: Literal["wait", "reject"] = "wait"
 
 
 class FinishBody(Body):
@@ -292,6 +328,29 @@ class BudgetBody(Body):
 class ActorBody(Body):
     by: PersonName = "a person"
     reason: Text | None = None
+
+
+class DecideBody(ActorBody):
+    """With `run_id`, a request of another run is not decided."""
+
+    run_id: Id | None = None
+
+
+class UndoneBody(ActorBody):
+    """`commit` was the phase's work; `undo_commit` takes it back on the run's branch."""
+
+    commit: Commit
+    undo_commit: Commit
+
+
+class BaselineBody(Body):
+    report: JsonObject
+
+
+class BaselineAnswer(BaseModel):
+    """`report` is None while nobody has stored one."""
+
+    report: JsonObject | None
 
 
 class ResumeBody(ActorBody):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -33,6 +34,10 @@ class Settings(BaseSettings):
     allowed_hosts: str = ""
     model: str | None = None
     auditor_model: str | None = None
+    second_auditor_model: str | None = None
+    dual_auditor: bool | None = None
+    """Whether a second auditor is asked; unset leaves it to each phase and the workspace's policy."""
+    sandbox: Literal["require", "best", "limits"] = "best"
     base_url: str | None = None
     replay: Path | None = None
     record: Path | None = None

@@ -22,7 +22,15 @@ CALL = {
     "request_key": "k" * 64, "max_tokens": 10, "reserve_tokens": 100, "reserve_cost_usd": 0.1,
 }  # fmt: skip
 CLAIM = {"run_id": "r1", "worker": "w", "lease_token": TOKEN}
-APPROVAL = {"reasons": ["r"], "plan": {"summary": "", "files": []}, "diff": "d", "diff_hash": "h" * 64, "base_commit": "b" * 40}  # fmt: skip
+APPROVAL = {
+    "reasons": ["r"], "plan": {"summary": "", "files": []}, "diff": "d", "diff_hash": "h" * 64, "base_commit": "b" * 40,
+    "policy_hash": "1" * 64, "checks_hash": "2" * 64, "timeout_minutes": 60, "on_timeout": "reject",
+}  # fmt: skip
+ENTRY = {"mode": "100644", "oid": "5" * 40}
+WORK = {
+    "policy_hash": "1" * 64, "plan_hash": "2" * 64, "inputs_hash": "3" * 64, "result_tree": "4" * 40,
+    "plan": {"summary": "s"}, "changes": [{"path": "a", "before": None, "after": ENTRY}],
+}  # fmt: skip
 RESULT = {
     "completion": {"text": "t"},
     "usage": {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 2},
@@ -31,7 +39,7 @@ RESULT = {
 }  # fmt: skip
 FINISH = {
     "lease_token": TOKEN,
-    "outcome": {"outcome": "NEEDS_APPROVAL", "reason": "r", "approval": APPROVAL},
+    "outcome": {"outcome": "NEEDS_APPROVAL", "reason": "r", "approval": APPROVAL, **WORK},
     "claim_next": {**CLAIM, "lease_token": "n" * 16},
 }
 BODIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,7 +54,8 @@ BODIES: dict[str, tuple[str, dict[str, Any]]] = {
     "pause": ("/runs/r1/pause", {"by": "Ann", "reason": "r"}),
     "resume": ("/runs/r1/resume", {"by": "Ann", "token_cap": 5, "cost_cap_usd": 1.5, "max_phases": 2}),
     "requeue": ("/runs/r1/phases/p1/requeue", {"by": "Ann"}),
-    "approve": ("/approvals/a1/approve", {"by": "Ann"}),
+    "approve": ("/approvals/a1/approve", {"by": "Ann", "run_id": "r1"}),
+    "undone": ("/runs/r1/phases/p1/undone", {"by": "Ann", "commit": "c" * 40, "undo_commit": "d" * 40}),
 }  # fmt: skip
 
 
@@ -189,6 +198,16 @@ WRONG: list[tuple[str, tuple[Any, ...], Any]] = [
     ("finish", ("outcome", "retry_after_seconds"), float("nan")), ("finish", ("outcome", "retry_after_seconds"), 1e300),
     ("finish", ("outcome", "retry_after_seconds"), -5.0), ("finish", ("outcome", "result_commit"), "c" * 65),
     ("finish", ("outcome", "check_report"), []), ("finish", ("outcome", "failure_kind"), "bad luck"),
+    ("finish", ("outcome", "policy_hash"), "h" * 64), ("finish", ("outcome", "plan_hash"), "A" * 64), ("finish", ("outcome", "inputs_hash"), "1" * 65),
+    ("finish", ("outcome", "inputs_hash"), ""), ("finish", ("outcome", "result_tree"), "main"), ("finish", ("outcome", "plan"), "text"),
+    ("finish", ("outcome", "changes"), [{"path": "a"}]), ("finish", ("outcome", "changes"), ["a"]),
+    ("finish", ("outcome", "changes", 0, "path"), ""), ("finish", ("outcome", "changes", 0, "after"), {"mode": "rwx", "oid": "5" * 40}),
+    ("finish", ("outcome", "changes", 0, "before"), {"mode": "100644", "oid": "x"}), ("finish", ("outcome", "changes", 0, "path"), "p" * 5000),
+    ("finish", ("outcome", "approval", "timeout_minutes"), 0), ("finish", ("outcome", "approval", "timeout_minutes"), True),
+    ("finish", ("outcome", "approval", "timeout_minutes"), 10**9), ("finish", ("outcome", "approval", "on_timeout"), "approve"),
+    ("finish", ("outcome", "approval", "policy_hash"), "h" * 64), ("finish", ("outcome", "approval", "checks_hash"), "1" * 65),
+    ("approve", ("run_id",), "../x"), ("undone", ("commit",), "HEAD"), ("undone", ("undo_commit",), None), ("undone", ("undo_commit",), "d" * 39),
+    ("plan", ("tiers", 0, "phases", 0, "risk"), "low"), ("plan", ("tiers", 0, "phases", 0, "risk"), True),
     ("resume", ("token_cap",), 0), ("resume", ("token_cap",), True), ("resume", ("cost_cap_usd",), -1), ("resume", ("cost_cap_usd",), True),
     ("pause", ("by",), ""), ("pause", ("by",), "x" * 501), ("pause", ("by",), 5),
 ]  # fmt: skip

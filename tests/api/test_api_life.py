@@ -2,6 +2,7 @@
 
 import pytest
 
+from autopack.db.tables import REVISION
 from autopack.domain.calls import CallResult, EstimateMade
 from autopack.domain.phases import AttemptOutcome, FailureKind, IdleReason, PhaseState, RunState
 from autopack.errors import BudgetReached, Conflict, DatabaseMismatch, LeaseLost, NotFound, PhaseBlocked
@@ -405,7 +406,7 @@ async def test_the_identity_says_which_database_this_is(client, database):
     assert identity["path"] == str(database.location.path)
     assert identity["inode"] == database.location.path.stat().st_ino
     assert identity["device"] == database.location.path.stat().st_dev
-    assert (identity["dialect"], identity["revision"]) == ("sqlite", "0001")
+    assert (identity["dialect"], identity["revision"]) == ("sqlite", REVISION)
     assert identity["journal_mode"] in ("wal", "truncate")
     assert len(identity["database_id"]) == 32
     assert identity["sqlite_version"]

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from autopack.cli import app
+from autopack.db.tables import REVISION
 from tests.support import clean_environment, command, phase, plan, run_script
 
 COMMANDS = sorted(
@@ -74,7 +75,7 @@ def test_the_telemetry_run_is_seeded_once(shell):
 
 def test_migrate_and_identity_say_which_database(shell, tmp_path: Path):
     migrated = json.loads(shell("migrate", "--json").out)
-    assert migrated["before"] == migrated["after"] == "0001"
+    assert migrated["before"] == migrated["after"] == REVISION
     facts = json.loads(shell("identity", "--json").out)
     assert facts.keys() >= {
         "database_id",

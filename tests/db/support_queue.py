@@ -12,8 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autopack.db import attempts, calls, claims, phases, runs
+from autopack.db.columns import Base
 from autopack.db.engine import Database
-from autopack.db.tables import AttemptRow, Base, RunRow
+from autopack.db.tables import AttemptRow, RunRow
 from autopack.domain.calls import CallRequest, CallResult, Reservation
 from autopack.domain.messages import ProviderMode, Role, Usage
 from autopack.domain.phases import Attempt, AttemptOutcome, Claim, Idle, Outcome, Phase
@@ -62,6 +63,10 @@ class Queue:
         found = self.ask(**more)
         assert isinstance(found, Claim), found
         return found
+
+    def claim_again(self, claim: Claim) -> Claim:
+        """The same request once more, as after an answer that was lost."""
+        return self.claim(lease_token=claim.lease_token)
 
     def idle(self, **more: Any) -> Idle:
         found = self.ask(**more)

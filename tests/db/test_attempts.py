@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from autopack.db import approvals, attempts
+from autopack.db.approvals import Decision
 from autopack.db.tables import ApprovalRequestRow, EventRow, TokenEstimationEventRow
 from autopack.domain.calls import EstimateMade
 from autopack.domain.phases import AttemptOutcome, FailureKind, PhaseState, RunState
@@ -131,7 +132,7 @@ def test_an_approval_is_used_by_the_try_that_applies_it(queue: Queue) -> None:
     (request,) = queue.rows(ApprovalRequestRow)
     with queue.session() as session:
         approvals.decide(
-            session, request["id"], approved=True, by="me", method="test", reason=None, now=queue.now
+            session, request["id"], Decision(approved=True, by="me", method="test"), now=queue.now
         )
     claim = queue.claim()
     assert claim.approved is not None
@@ -148,7 +149,7 @@ def test_an_approval_survives_a_try_that_is_given_back_and_not_one_that_fails(qu
     (request,) = queue.rows(ApprovalRequestRow)
     with queue.session() as session:
         approvals.decide(
-            session, request["id"], approved=True, by="me", method="test", reason=None, now=queue.now
+            session, request["id"], Decision(approved=True, by="me", method="test"), now=queue.now
         )
     queue.finish(queue.claim(), AttemptOutcome.INTERRUPTED)
     lost = queue.claim()

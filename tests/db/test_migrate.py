@@ -16,21 +16,23 @@ from sqlalchemy import create_engine, text
 
 from autopack.clock import utc_now
 from autopack.db import runs
+from autopack.db.columns import Base
 from autopack.db.identity import open_database
 from autopack.db.location import Location, locate
 from autopack.db.migrate import Migrated, migrate, script_location
-from autopack.db.tables import REVISION, Base
+from autopack.db.tables import REVISION
 from autopack.errors import DatabaseRefused
 from autopack.schemas import PlanBody
 from tests.support import clean_environment, command, phase, plan, run_script
 
+FOLLOWING = f"{int(REVISION) + 1:04}"
 NEXT = '''"""A revision for tests: rebuilds the parent table `runs`."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{revision}"
+down_revision = "{before}"
 MAY_LOSE_ROWS = {may_lose}
 
 
@@ -53,8 +55,8 @@ def with_next_revision(directory: Path, more: str = "", may_lose: tuple[str, ...
     for source in script_location().rglob("*.*"):
         if "__pycache__" not in source.parts:
             (scripts / source.relative_to(script_location())).write_bytes(source.read_bytes())
-    body = NEXT.format(more=more, may_lose=may_lose)
-    (scripts / "versions" / "0002_next.py").write_text(body, encoding="utf-8")
+    body = NEXT.format(more=more, may_lose=may_lose, revision=FOLLOWING, before=REVISION)
+    (scripts / "versions" / f"{FOLLOWING}_next.py").write_text(body, encoding="utf-8")
     return scripts
 
 
@@ -122,7 +124,7 @@ def test_rebuilding_a_parent_table_keeps_every_child_row(database_url: str, tmp_
     before = fill(database_url)
     assert before["phases"] == 4
     done = migrate(location_of(database_url), now=utc_now, scripts=with_next_revision(tmp_path))
-    assert (done.before, done.after) == ("0001", "0002")
+    assert (done.before, done.after) == (REVISION, FOLLOWING)
     assert row_counts(database_url) == before
 
 
@@ -132,7 +134,7 @@ def test_a_backup_is_made_before_an_existing_file_is_changed(sqlite_url: str, tm
     assert done.backup is not None
     assert done.backup.parent == tmp_path
     assert row_counts(f"sqlite:///{done.backup}") == before
-    assert revision_of(f"sqlite:///{done.backup}") == "0001"
+    assert revision_of(f"sqlite:///{done.backup}") == REVISION
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -151,7 +153,7 @@ def test_a_migration_that_fails_half_way_leaves_the_old_schema(
     before = fill(database_url)
     with pytest.raises((DatabaseRefused, RuntimeError), match=words):
         migrate(location_of(database_url), now=utc_now, scripts=with_next_revision(tmp_path, more))
-    assert revision_of(database_url) == "0001"
+    assert revision_of(database_url) == REVISION
     assert row_counts(database_url) == before
     with open_database(location_of(database_url)):
         pass
@@ -170,7 +172,7 @@ def test_rows_that_would_point_nowhere_stop_the_migration(sqlite_url: str, tmp_p
     more = "    op.execute(\"UPDATE phases SET tier_id = 'gone' WHERE run_id = 'a'\")\n"
     with pytest.raises(DatabaseRefused, match="pointing nowhere"):
         migrate(location_of(sqlite_url), now=utc_now, scripts=with_next_revision(tmp_path, more))
-    assert revision_of(sqlite_url) == "0001"
+    assert revision_of(sqlite_url) == REVISION
 
 
 @pytest.mark.slow
@@ -187,7 +189,7 @@ def test_a_migration_killed_half_way_leaves_the_old_schema(sqlite_url: str, tmp_
         [sys.executable, "-c", program, sqlite_url, str(scripts)], env=clean_environment(), capture_output=True, check=False
     )  # fmt: skip
     assert killed.returncode == -9, killed.stderr
-    assert revision_of(sqlite_url) == "0001"
+    assert revision_of(sqlite_url) == REVISION
     assert row_counts(sqlite_url) == before
 
 
@@ -234,7 +236,7 @@ def test_processes_that_migrate_at_once_make_one_schema(
     ]  # fmt: skip
     told = [process.communicate(timeout=60) for process in started]
     assert [process.returncode for process in started] == [0] * 4, told
-    assert sum("migrated from nothing to 0001" in out for out, _ in told) == 1
+    assert sum(f"migrated from nothing to {REVISION}" in out for out, _ in told) == 1
     assert row_counts(url)["database_identity"] == 1
 
 

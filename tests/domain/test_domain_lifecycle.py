@@ -27,8 +27,12 @@ EXECUTING = Phase(
 )  # fmt: skip
 
 
+def executing(**more: object) -> Phase:
+    return replace(EXECUTING, **more)
+
+
 def after(outcome: AttemptOutcome, *, attempts: int = 1, **more: object) -> Phase:
-    return settle(replace(EXECUTING, attempts=attempts), Outcome(outcome=outcome, **more), NOW)
+    return settle(executing(attempts=attempts), Outcome(outcome=outcome, **more), NOW)
 
 
 @pytest.mark.parametrize("outcome", [AttemptOutcome.COMPLETE, AttemptOutcome.NO_OP])
@@ -124,9 +128,16 @@ def test_backoff_doubles_up_to_a_limit():
 OPEN = {PhaseState.QUEUED, PhaseState.EXECUTING, PhaseState.GATE}
 
 
-@given(st.sampled_from(RunState), st.frozensets(st.sampled_from(PhaseState), min_size=1), st.booleans())
-def test_a_run_is_what_its_phases_are(current: RunState, present: frozenset[PhaseState], policy: bool):
-    state = run_state(current, PhaseStates(present=present, policy_failures=policy))
+@given(
+    st.sampled_from(RunState),
+    st.frozensets(st.sampled_from(PhaseState), min_size=1),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_run_is_what_its_phases_are(
+    current: RunState, present: frozenset[PhaseState], policy: bool, undone: bool
+):
+    state = run_state(current, PhaseStates(present=present, policy_failures=policy, undone=undone))
     if current in (RunState.PAUSED, RunState.CANCELLED):
         assert state is current, "a person's word stays"
     elif present & OPEN:
@@ -157,6 +168,19 @@ def test_a_run_that_was_running_becomes(present: set[PhaseState], policy: bool, 
     assert (
         run_state(RunState.RUNNING, PhaseStates(present=frozenset(present), policy_failures=policy)) is state
     )
+
+
+@pytest.mark.parametrize(
+    ("present", "state"),
+    [
+        ({PhaseState.CANCELLED, PhaseState.COMPLETE}, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW),
+        ({PhaseState.CANCELLED, PhaseState.QUEUED}, RunState.RUNNING),
+    ],
+)
+@pytest.mark.parametrize("current", [RunState.RUNNING, RunState.DONE_SUCCESS])
+def test_a_run_whose_work_was_taken_back_is_no_success(current, present: set[PhaseState], state: RunState):
+    states = PhaseStates(present=frozenset(present), undone=True)
+    assert run_state(current, states) is state
 
 
 def test_a_run_without_phases_left_to_do_is_done_even_from_an_end_before():

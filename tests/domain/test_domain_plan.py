@@ -114,3 +114,19 @@ def test_other_content_has_another_hash(change: dict[str, Any]):
         content_hash(PlanBody.model_validate({**BODY, **more}).to_domain()) for more in ({}, change)
     )
     assert first != second
+
+
+def test_a_plan_of_an_earlier_version_keeps_its_hash():
+    """Runs are known by it: the hash was made by version 0.1.0, before phases had a risk."""
+    from tests.support import phase as phase_body
+    from tests.support import plan as plan_body
+
+    written = plan_body("r1", [phase_body("p1"), phase_body("p2", depends_on=["p1"])], token_cap=5)
+    known = "deb8a02fe51d10e0114742c3086d80139ea27514aabd59ca816cadd118200eb7"
+    assert content_hash(PlanBody.model_validate(written).to_domain()) == known
+
+
+def test_a_risk_is_part_of_a_plan():
+    risky = replace(phase("a"), risk="high")
+    assert content_hash(plan((risky,))) != content_hash(plan((phase("a"),)))
+    assert content_hash(plan((replace(risky, risk="normal"),))) == content_hash(plan((phase("a"),)))

@@ -48,7 +48,7 @@ IGNORED: dict[type[Base], set[str]] = {
     PhaseDependencyRow: set(),
     AttemptRow: {
         "id", "worker", "lease_token", "lease_expires_at", "claimed_at", "finished_at", "timings", "base_commit",
-        "result_commit",
+        "result_commit", "inputs_hash",
     },
     LlmUsageEventRow: {
         "id", "call_id", "attempt_id", "created_at", "completed_at", "duration_seconds", "first_token_seconds", "response_id",

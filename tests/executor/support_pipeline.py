@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from autopack.domain.messages import (
 from autopack.domain.phases import Attempt, Phase
 from autopack.executor.auditor import Auditor
 from autopack.executor.builder import Builder
+from autopack.executor.checking import open_checking
 from autopack.executor.pipeline import Pipeline
 from autopack.executor.worker import Drained, Progress, Request, Worker
 from autopack.schemas import ActorBody, PlanBody
 from autopack.settings import DatabaseChoice, Settings
 from autopack.workspace.git import GitWorkspace
-from autopack.workspace.sandbox import SandboxLevel
+from autopack.workspace.sandbox import Sandbox, SandboxLevel
 from tests.support import git, plan
 
 Answer = str | Completion | Exception | Callable[[], Awaitable[Any]]
@@ -115,6 +116,7 @@ class Stage:
     workspace: Path
     llm: ScriptedLLM = field(default_factory=ScriptedLLM)
     progress: list[Progress] = field(default_factory=list)
+    sandbox: Sandbox = field(default_factory=lambda: Sandbox(level=SandboxLevel.LIMITS))
 
     async def create(self, *phases: Mapping[str, Any], run_id: str = "r1", **more: Any) -> None:
         await self.client.create_run(PlanBody.model_validate(plan(run_id, phases, **more)))
@@ -125,22 +127,24 @@ class Stage:
         *,
         telemetry: bool = True,
         choose: Callable[..., Any] = lambda *_: None,
+        instead: Mapping[str, Any] | None = None,
         **request: Any,
     ) -> Drained:
         """One drain as `bootstrap.open_worker` sets it up, but for the model."""
         workspace = await GitWorkspace.open(self.workspace)
-        pipeline = Pipeline(
-            client=self.client, git=workspace, builder=Builder(llm=self.llm, git=workspace, telemetry=telemetry),
-            auditor=Auditor(llm=self.llm), clock=Clock(), level=SandboxLevel.LIMITS, choose=choose,
-        )  # fmt: skip
-        run = await self.client.run(run_id)
-        worker = Worker(
-            self.client, pipeline, name="test", clock=Clock(), report=self.progress.append,
-            base_commit=run.base_commit or await workspace.head_commit(),
-        )  # fmt: skip
-        drained = Drained()
-        await worker.drain(Request(run_id=run_id, **request), drained)
-        return drained
+        async with open_checking(workspace, self.sandbox, self.client) as checking:
+            pipeline = Pipeline(
+                client=self.client, git=workspace, builder=Builder(llm=self.llm, git=workspace, telemetry=telemetry),
+                auditor=Auditor(llm=self.llm), checking=checking, clock=Clock(), choose=choose,
+            )  # fmt: skip
+            run = await self.client.run(run_id)
+            worker = Worker(
+                self.client, replace(pipeline, **(instead or {})), name="test", clock=Clock(), report=self.progress.append,
+                base_commit=run.base_commit or await workspace.head_commit(),
+            )  # fmt: skip
+            drained = Drained()
+            await worker.drain(Request(run_id=run_id, **request), drained)
+            return drained
 
     async def phase(self, phase_id: str = "p1", run_id: str = "r1") -> Phase:
         return await self.client.phase(run_id, phase_id)

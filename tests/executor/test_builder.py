@@ -18,7 +18,7 @@ UNUSABLE = {
     "empty answer": ("", FailureKind.EMPTY_FILES, "the answer is empty"),
     "no files": ('{"summary": "nothing to do"}', FailureKind.EMPTY_FILES, "no `files`"),
     "files is empty": (files(), FailureKind.EMPTY_FILES, "`files` is empty"),
-    "prose": ("I have written the file.", FailureKind.MALFORMED_ANSWER, "holds no files"),
+    "prose": ("I have written the file.", FailureKind.PROSE_ONLY, "holds no files"),
     "half a JSON object": (GOOD[:-9], FailureKind.MALFORMED_ANSWER, "not a whole JSON object"),
     "a file twice": (
         json.dumps({"files": [{"path": "out/p1.txt", "content": ""}] * 2}),

@@ -186,11 +186,11 @@ async def test_the_second_interrupt_gives_the_phase_back_without_spending_an_att
 async def test_renewals_keep_a_lease_however_long_the_phase_takes(stage: Any) -> None:
     async def slow(claim: Claim) -> Outcome:
         for renewal in range(1, 5):
-            on.time.tick(seconds=0.1)
+            on.time.tick(seconds=0.4)
             await on.client.renewed(renewal)
         return DONE
 
-    async with stage(slow, lease_seconds=0.15) as on:
+    async with stage(slow, lease_seconds=0.6) as on:
         await on.drain()
         assert on.client.renewals >= 4
         assert await on.outcomes() == [AttemptOutcome.COMPLETE]
@@ -288,6 +288,30 @@ async def test_a_long_limit_ends_the_drain_with_the_moment_from_which_it_may_go_
         assert drained.idle.reason is IdleReason.NOT_BEFORE
         assert drained.idle.until - on.time.now == timedelta(seconds=3600)
         assert judge(await on.client.run("r1"), drained, Request(run_id="r1"), None)[0] == 75
+
+
+async def test_what_does_not_wait_for_the_provider_is_done_before_the_drain_ends_with_75(stage: Any) -> None:
+    async with stage(raising(ProviderLimit("429", retry_after_seconds=3600)), phases=two()) as on:
+        drained = await on.drain()
+        assert await on.states() == {"p1": "QUEUED", "p2": "COMPLETE"}
+        assert judge(await on.client.run("r1"), drained, Request(run_id="r1"), None)[0] == 75
+        on.time.tick(hours=1)
+        drained = await on.drain()
+        assert await on.outcomes() == [AttemptOutcome.DEFERRED, AttemptOutcome.COMPLETE]
+        assert drained.idle.reason is IdleReason.DONE
+
+
+async def test_a_phase_that_is_stuck_ends_early_and_the_drain_says_why(stage: Any) -> None:
+    async def red(claim: Claim) -> Outcome:
+        kind, edits = FailureKind.CHECKS_FAILED, "a" * 64
+        return Outcome(outcome=AttemptOutcome.FAILED, failure_kind=kind, reason="red", plan_hash=edits)
+
+    async with stage(red, red, red, phases=[phase("p1", max_attempts=9)]) as on:
+        drained = await on.drain()
+        assert on.runner.ran == ["p1", "p1"]
+        assert judge(await on.client.run("r1"), drained, Request(run_id="r1"), None)[0] == 1
+        last = [each.detail for each in on.told if each.kind == "finished"][-1]
+        assert last.startswith("FAILED (stuck: stuck: the same edits failed twice in a row")
 
 
 async def test_a_model_error_is_tried_again_after_a_backoff(stage: Any) -> None:

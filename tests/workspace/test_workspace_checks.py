@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from autopack.domain.edits import EditPlan, FileEdit
+from autopack.domain.changes import Change, File
+from autopack.domain.testing import RunKind
 from autopack.errors import InvalidInput
 from autopack.workspace import scratch
-from autopack.workspace.checks import CheckReport, load_check_settings, run_checks
+from autopack.workspace.checks import CheckReport, CheckSettings, load_check_settings, run_checks
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.process import Limits
-from autopack.workspace.sandbox import SandboxLevel, check_environment, describe, probe_level
+from autopack.workspace.sandbox import Sandbox, SandboxLevel, check_environment
 
 pytestmark = pytest.mark.anyio
 LIMITS = Limits(wall_seconds=20)
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the supervisor needs Linux for this")
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +32,15 @@ def names_in(directory: Path) -> list[str]:
     return [entry.name for entry in directory.iterdir()]
 
 
-async def check(repository, *commands: str, **options) -> CheckReport:
+async def check(
+    repository, *commands: str, env: dict[str, str] | None = None, limits: Limits = LIMITS
+) -> CheckReport:
     workspace = await GitWorkspace.open(repository.path)
-    plan = EditPlan(files=(FileEdit(path="new.txt", content="new\n"),))
-    tree = await workspace.result_tree(await workspace.head_commit(), plan)
-    given = {"limits": LIMITS, "extra_environment": {}, "level": SandboxLevel.LIMITS, **options}
-    return await run_checks(workspace, tree, commands, **given)
+    new = Change(path="new.txt", before=None, after=File(content=b"new\n"))
+    tree = await workspace.result_tree(await workspace.head_commit(), [new])
+    settings = CheckSettings(env=env or {}, limits=limits)
+    sandbox = Sandbox(level=SandboxLevel.LIMITS)
+    return await run_checks(workspace, tree, commands, settings=settings, sandbox=sandbox)
 
 
 async def test_checks_see_exactly_the_tree_and_leave_nothing(repository, temporary: Path):
@@ -62,7 +65,7 @@ async def test_the_first_failure_ends_it_and_is_told(repository):
 
 async def test_a_time_limit_and_a_signal_are_told(repository):
     report = await check(repository, "sleep 60", limits=Limits(wall_seconds=0.3))
-    assert report.results[0].timed_out
+    assert (report.results[0].timed_out, report.results[0].kind) == (True, RunKind.TIMED_OUT)
     assert "time limit" in report.summary()
     assert "signal 11" in (await check(repository, "kill -SEGV $$")).summary()
 
@@ -83,7 +86,7 @@ async def test_a_check_sees_none_of_our_secrets(repository, monkeypatch):
         "VIRTUAL_ENV",
     ):
         monkeypatch.setenv(name, "canary-value")
-    report = await check(repository, "env; cat /proc/$PPID/environ", extra_environment={"MODE": "test"})
+    report = await check(repository, "env; cat /proc/$PPID/environ", env={"MODE": "test"})
     assert "canary-value" not in report.results[0].output
     assert "MODE=test\n" in report.results[0].output
 
@@ -117,12 +120,6 @@ async def test_what_checks_leave_is_removed_without_following_links(
     assert victim.stat().st_mode & 0o777 == 0o750
 
 
-async def test_the_directory_is_kept_on_request(repository):
-    report = await check(repository, "touch made", keep=True)
-    assert report.kept_at is not None
-    assert "made" in names_in(Path(report.kept_at, "tree"))
-
-
 async def test_a_report_is_bounded_json(repository):
     report = await check(repository, "head -c 100000 /dev/zero | tr '\\0' x; exit 1")
     stored = json.loads(json.dumps(report.to_json()))
@@ -130,13 +127,6 @@ async def test_a_report_is_bounded_json(repository):
     assert stored["level"] == "limits"
     assert len(stored["results"][0]["output"]) <= 16 * 1024
     assert len(report.summary()) < 4200
-
-
-@linux
-async def test_the_level_is_probed_and_says_what_is_open():
-    assert await probe_level() is SandboxLevel.LIMITS
-    assert "network" in describe(SandboxLevel.LIMITS)
-    assert {describe(level).split(":")[0] for level in SandboxLevel} == set(SandboxLevel)
 
 
 def environment(host: dict[str, str], **extra: str) -> dict[str, str]:
@@ -201,9 +191,22 @@ def test_extra_variables_cannot_name_secrets_or_what_is_ours(name: str):
 def test_settings_are_read_from_toml():
     assert load_check_settings(None).commands == ()
     settings = load_check_settings(
-        '[checks]\ncommands = ["make test"]\ntimeout_seconds = 5\nenv = {CI = "1"}\n[x]\n'
+        '[checks]\ncommands = ["make test"]\nkeep = [".venv/", "./node_modules"]\nsetup = ["npm ci"]\nenv = {CI = "1"}\n'
+        "[checks.limits]\nseconds = 5\nmemory_mb = 512\nprocesses = 9\nfile_mb = 2\n[x]\n"
     )
-    assert (settings.commands, settings.timeout_seconds, settings.env) == (("make test",), 5.0, {"CI": "1"})
+    assert (settings.commands, settings.env, settings.setup) == (("make test",), {"CI": "1"}, ("npm ci",))
+    assert settings.keep == (".venv", "node_modules")
+    limits = settings.limits
+    assert (limits.wall_seconds, limits.total_memory_bytes, limits.processes, limits.file_bytes) == (
+        *(5.0, 512 << 20, 9, 2 << 20),
+    )
+    assert load_check_settings("[checks]\ntimeout_seconds = 2.5").limits.wall_seconds == 2.5
+
+
+def test_only_limits_that_are_named_are_part_of_a_baselines_key():
+    """The others depend on the machine."""
+    assert load_check_settings("[checks.limits]\nseconds = 5").facts()["limits"] == {"wall_seconds": 5.0}
+    assert CheckSettings().facts()["limits"] == {}
 
 
 @pytest.mark.parametrize(
@@ -211,9 +214,19 @@ def test_settings_are_read_from_toml():
     [
         ("[checks", "TOML"),
         ("checks = 1", "table"),
+        ("[checks]\nsetups = 'x'", "setups"),
         ("[checks]\nsetup = 'x'", "setup"),
         ("[checks]\ncommands = 'x'", "commands"),
         ("[checks]\ncommands = ['']", "commands"),
+        ("[checks]\nkeep = ['../x']", "keep"),
+        ("[checks]\nkeep = ['/x']", "keep"),
+        ("[checks]\nkeep = ['.git']", "keep"),
+        ("[checks]\nkeep = 1", "keep"),
+        ("[checks]\nlimits = 1", "limits"),
+        ("[checks.limits]\nmemory = 1", "memory"),
+        ("[checks.limits]\nprocesses = 1.5", "processes"),
+        ("[checks.limits]\nprocesses = 0", "processes"),
+        ("[checks]\ntimeout_seconds = 1\nlimits = {seconds = 1}", "name one"),
         ("[checks]\ntimeout_seconds = true", "timeout_seconds"),
         ("[checks]\ntimeout_seconds = -1", "timeout_seconds"),
         ("[checks]\ntimeout_seconds = nan", "timeout_seconds"),

@@ -11,9 +11,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from autopack.domain.edits import EditPlan, FileEdit
 from autopack.errors import InvalidInput, WorkspaceRefused
 from autopack.workspace.git import BaseMoved, GitWorkspace, full_message
+from tests.workspace.support_trees import written
 
 pytestmark = pytest.mark.anyio
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -25,8 +25,7 @@ class Run:
     base: str
 
     async def commit(self, content: str, parent: str, attempt: str, message: str = "work") -> str:
-        plan = EditPlan(files=(FileEdit(path="new.txt", content=content),))
-        tree = await self.workspace.result_tree(parent, plan)
+        tree = await written(self.workspace, parent, {"new.txt": content})
         trailers = {"Autopack-Run": "r1", "Autopack-Attempt": attempt}
         return await self.workspace.commit(
             "r1", tree=tree, parent=parent, message=message, trailers=trailers, at=AT
@@ -120,7 +119,7 @@ async def test_ancestors_and_commits_are_known(run: Run):
     assert not await workspace.is_ancestor(first, run.base)
     assert await workspace.has_commit(first)
     assert not await workspace.has_commit("1" * 40)
-    tree = await workspace.result_tree(first, EditPlan(files=()))
+    tree = await workspace.result_tree(first, ())
     assert not await workspace.has_commit(tree)
 
 
@@ -151,9 +150,7 @@ async def test_a_missing_object_is_said_in_gits_words(repository, run: Run):
     with pytest.raises(WorkspaceRefused, match="missing"):
         await run.workspace.read_blobs([oid])
     with pytest.raises(WorkspaceRefused, match="missing"):
-        await run.workspace.export(
-            await run.workspace.result_tree(run.base, EditPlan(files=())), repository.path / "e"
-        )
+        await run.workspace.export(await run.workspace.result_tree(run.base, ()), repository.path / "e")
 
 
 def test_a_message_of_nothing_still_has_a_subject():
@@ -166,13 +163,13 @@ KILLED = """
 import anyio, os, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from autopack.domain.edits import EditPlan, FileEdit
+from autopack.domain.changes import Change, File
 from autopack.workspace.git import GitWorkspace
 async def main(path, parent):
     workspace = await GitWorkspace.open(Path(path))
-    plan = EditPlan(files=tuple(FileEdit(path=f"f{n}", content=f"{n}") for n in range(5)))
+    changes = [Change(path=f"f{n}", before=None, after=File(content=b"%d" % n)) for n in range(5)]
     print("go", flush=True)
-    tree = await workspace.result_tree(parent, plan)
+    tree = await workspace.result_tree(parent, changes)
     await workspace.commit("r1", tree=tree, parent=parent, message="m", trailers={"Autopack-Attempt": "k"},
                            at=datetime(2026, 1, 1, tzinfo=UTC))
     print("done", flush=True)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from autopack.domain.edits import EditPlan, FileEdit
 from autopack.errors import WorkspaceRefused
 from autopack.workspace.git import GitWorkspace
+from autopack.workspace.undo import Conflicts
+from tests.workspace.support_trees import written
 
 pytestmark = pytest.mark.anyio
 
@@ -79,10 +80,9 @@ def plant(repository, canaries: Path) -> None:
 async def every_operation(workspace: GitWorkspace, directory: Path) -> None:
     base = await workspace.head_commit()
     await workspace.start_branch("r1", base)
-    edits = tuple(
-        FileEdit(path=path, content=f"{path}\n") for path in ("src/app.py", "x.bad", ".gitattributes")
-    )
-    tree = await workspace.result_tree(base, EditPlan(files=edits))
+    paths = ("src/app.py", "x.bad", ".gitattributes")
+    tree = await written(workspace, base, {path: f"{path}\n" for path in paths})
+    assert len(await workspace.changes(base, tree, 10_000)) == len(await workspace.stored_changes(base, tree))
     await workspace.changed_paths(base, tree)
     await workspace.diff(base, tree, 10_000)
     at = datetime(2026, 1, 1, tzinfo=UTC)
@@ -92,6 +92,9 @@ async def every_operation(workspace: GitWorkspace, directory: Path) -> None:
     assert await workspace.is_ancestor(base, commit)
     assert await workspace.has_commit(commit)
     assert await workspace.branch_head("r1") == commit
+    later = await written(workspace, commit, {"src/app.py": "above\n\n\nsrc/app.py\n"})
+    await workspace.commit("r1", tree=later, parent=commit, message="m", trailers={}, at=at)
+    assert isinstance(await workspace.undo("r1", commit, message="m", trailers={}, at=at), str | Conflicts)
     await workspace.export(tree, directory)
     entries = await workspace.list_tree(tree)
     await workspace.read_blobs(entry.oid for entry in entries.values())

@@ -210,7 +210,7 @@ async def test_stopping_the_supervisor_does_not_stop_the_clock(tmp_path: Path, m
 
 async def test_the_report_cannot_be_forged(tmp_path: Path):
     """As root the supervisor's pipe can be opened through /proc; without its nonce that is no report."""
-    script = "echo 'x 0 - 0 0.1 0 0 0 0' > /proc/$PPID/fd/1; kill -9 $PPID; exit 0"
+    script = "echo 'x 0 - 0 0.1 0 0 - 0 0' > /proc/$PPID/fd/1; kill -9 $PPID; exit 0"
     result = await run(tmp_path, "/bin/sh", "-c", script)
     assert result.exit_code is None
 

@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 import autopack
-from autopack.api import approvals, attempts, identity, phases, problems, runs
+from autopack.api import approvals, attempts, baselines, identity, phases, problems, runs
+from autopack.api.cleanup import cleaned_up
 from autopack.api.guard import Access, Guard
 from autopack.clock import Clock
 from autopack.db.engine import Database
@@ -18,8 +19,12 @@ def create_app(
     *,
     access: Callable[[], Access] = Access,
     clock: Clock | None = None,
+    cleanup_seconds: float | None = None,
 ) -> FastAPI:
-    """Nothing is opened before the app starts. A shared database: `create_app(lambda: nullcontext(database))`."""
+    """Nothing is opened before the app starts. A shared database: `create_app(lambda: nullcontext(database))`.
+
+    With `cleanup_seconds`, for a server: how often it marks what ran out. An app in a worker's process does so when asked.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -28,12 +33,13 @@ def create_app(
             app.state.database = database
             with database.transaction() as session:
                 app.state.database_id = read_identity(session, database.location).database_id
-            yield
+            async with cleaned_up(database, app.state.clock, every_seconds=cleanup_seconds):
+                yield
 
     app = FastAPI(title="Autopack", version=autopack.__version__, lifespan=lifespan)
     app.state.clock = clock or Clock()
     app.add_middleware(Guard)
     problems.install(app)
-    for router in (identity.router, runs.router, phases.router, attempts.router, approvals.router):
-        app.include_router(router)
+    for part in (identity, runs, phases, attempts, approvals, baselines):
+        app.include_router(part.router)
     return app

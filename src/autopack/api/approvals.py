@@ -5,35 +5,51 @@ from typing import Literal
 from fastapi import APIRouter
 
 from autopack.api.deps import ClockDep, DatabaseDep, OriginDep
+from autopack.clock import Clock
 from autopack.db import approvals
+from autopack.db.approvals import Decision
+from autopack.db.engine import Database
 from autopack.domain.phases import Approval
-from autopack.schemas import ActorBody, Id
+from autopack.schemas import DecideBody, Id
 
 Status = Literal["pending", "approved", "rejected", "expired", "void", "used"]
 router = APIRouter(prefix="/approvals", tags=["approvals"])
 
 
 @router.get("")
-def page(database: DatabaseDep, run_id: Id | None = None, status: Status | None = None) -> list[Approval]:
+def page(
+    database: DatabaseDep, clock: ClockDep, run_id: Id | None = None, status: Status | None = None
+) -> list[Approval]:
     with database.transaction() as session:
-        return approvals.page(session, run_id=run_id, status=status)
+        return approvals.page(session, run_id=run_id, status=status, now=clock.now())
+
+
+@router.get("/{approval_id}")
+def get(approval_id: Id, database: DatabaseDep, clock: ClockDep) -> Approval:
+    with database.transaction() as session:
+        return approvals.get(session, approval_id, now=clock.now())
 
 
 @router.post("/{approval_id}/approve")
 def approve(
-    approval_id: Id, body: ActorBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+    approval_id: Id, body: DecideBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
 ) -> Approval:
-    with database.transaction() as session:
-        return approvals.decide(
-            session, approval_id, approved=True, by=body.by, method=origin[:40], reason=body.reason, now=clock.now()
-        )  # fmt: skip
+    return _decide(database, clock, approval_id, _decision(body, origin, approved=True))
 
 
 @router.post("/{approval_id}/reject")
 def reject(
-    approval_id: Id, body: ActorBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+    approval_id: Id, body: DecideBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
 ) -> Approval:
+    return _decide(database, clock, approval_id, _decision(body, origin, approved=False))
+
+
+def _decision(body: DecideBody, origin: str, *, approved: bool) -> Decision:
+    return Decision(approved=approved, by=body.by, method=origin[:40], reason=body.reason, run_id=body.run_id)
+
+
+def _decide(database: Database, clock: Clock, approval_id: str, decision: Decision) -> Approval:
     with database.transaction() as session:
-        return approvals.decide(
-            session, approval_id, approved=False, by=body.by, method=origin[:40], reason=body.reason, now=clock.now()
-        )  # fmt: skip
+        approvals.get(session, approval_id, now=clock.now())  # what ran out is marked, whatever is answered
+    with database.transaction() as session:
+        return approvals.decide(session, approval_id, decision, now=clock.now())

@@ -24,7 +24,7 @@ from autopack.errors import (
 )
 
 MAX_BODY_BYTES = 1024 * 1024
-# What a worker reports holds whole answers, check reports, and a plan that waits for a person.
+# What a worker reports holds whole answers, check reports, plans, and what waits for a person.
 MAX_REPORT_BYTES = 16 * MAX_BODY_BYTES
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "autopack"})
 DATABASE_HEADER = "x-autopack-database"
@@ -123,7 +123,8 @@ def _from_loopback(scope: Scope, headers: Headers) -> bool:
 
 
 def _most_bytes(path: str) -> int:
-    return MAX_REPORT_BYTES if path.endswith(("/finish", "/settle")) else MAX_BODY_BYTES
+    is_report = path.endswith(("/finish", "/settle")) or "/baselines/" in path
+    return MAX_REPORT_BYTES if is_report else MAX_BODY_BYTES
 
 
 async def _read_body(headers: Headers, receive: Receive, most: int) -> bytes:

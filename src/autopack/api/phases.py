@@ -1,4 +1,4 @@
-"""Phases: read, claimed, requeued, skipped."""
+"""Phases: read, claimed, requeued, skipped, undone."""
 
 from typing import Annotated
 
@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query
 
 from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep
 from autopack.clock import Clock
-from autopack.db import attempts, claims, phases
+from autopack.db import attempts, claims, phases, undo
 from autopack.db.engine import Database
+from autopack.db.undo import Undone
 from autopack.domain.phases import Attempt, Claim, Phase, PhaseState
-from autopack.schemas import ActorBody, ClaimAnswer, ClaimBody, Id
+from autopack.schemas import ActorBody, ClaimAnswer, ClaimBody, Id, UndoneBody
 
 router = APIRouter(tags=["phases"])
 
@@ -68,3 +69,13 @@ def skip(
 ) -> Phase:
     with database.transaction() as session:
         return phases.skip(session, run_id, phase_id, actor=f"{body.by} ({origin})", now=clock.now())
+
+
+@router.post("/runs/{run_id}/phases/{phase_id}/undone")
+def undone(
+    run_id: Id, phase_id: Id, body: UndoneBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+) -> Phase:
+    """The phase's commit was taken back on the run's branch: it is CANCELLED, and may be requeued."""
+    told = Undone(commit=body.commit, undo_commit=body.undo_commit, by=body.by, reason=body.reason)
+    with database.transaction() as session:
+        return undo.record(session, run_id, phase_id, told, actor=f"{body.by} ({origin})", now=clock.now())

@@ -4,6 +4,7 @@ stdout is the result, stderr is the talk. Heavy imports happen inside the comman
 """
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 import typer
 
-from autopack.cli import approvals, database, demo, drain, phases, runs
+from autopack.cli import approvals, database, demo, drain, phases, review, runs
+from autopack.domain.redaction import RedactingFormatter, Redactor, secrets_of
 from autopack.errors import AutopackError
 
 # Typer carries a click of its own; the base of its usage errors has no public name.
@@ -32,6 +34,8 @@ app.command("serve")(database.serve)
 app.command("drain")(drain.drain)
 app.command("drain-one")(drain.drain_one)
 app.command("probe")(drain.probe)
+app.command("undo")(review.undo)
+app.command("audit")(review.audit)
 app.command("seed-telemetry")(runs.seed_telemetry)
 app.command("demo")(demo.demo)
 app.add_typer(runs.app, name="run")
@@ -45,9 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A console that cannot show a character shows its escape instead of ending the program.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    _start_logging()
     try:
         result = app(list(argv) if argv is not None else sys.argv[1:], standalone_mode=False)
         sys.stdout.flush()
@@ -58,6 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _start_logging() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    redactor = Redactor(secrets_of(os.environ))
+    handler.setFormatter(RedactingFormatter(redactor, "%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def _stopped(stop: SystemExit) -> int:

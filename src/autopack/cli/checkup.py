@@ -11,7 +11,7 @@ from autopack.db.location import locate
 from autopack.errors import AutopackError
 from autopack.settings import DatabaseChoice, choose_database, load_settings
 from autopack.workspace.git import GitWorkspace
-from autopack.workspace.sandbox import describe, probe_level
+from autopack.workspace.sandbox import describe, open_sandbox
 
 _LITTLE_DISK_BYTES = 200 * 1024 * 1024
 
@@ -26,9 +26,15 @@ class Finding:
 async def examine(database_url: str | None) -> list[Finding]:
     findings = _database(database_url)
     findings.append(await _workspace())
-    findings.append(Finding(name="sandbox", ok=True, detail=describe(await probe_level())))
+    findings.append(await _sandbox())
     findings.append(_model())
     return findings
+
+
+async def _sandbox() -> Finding:
+    found = await open_sandbox()
+    why = f" (not more, because {found.reason})" if found.reason else ""
+    return Finding(name="sandbox", ok=True, detail=describe(found.level) + why)
 
 
 def _database(database_url: str | None) -> list[Finding]:

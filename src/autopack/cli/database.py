@@ -131,6 +131,7 @@ def serve(
     import uvicorn
 
     from autopack.api.app import create_app
+    from autopack.api.cleanup import CLEANUP_SECONDS
     from autopack.bootstrap import open_chosen, server_access
     from autopack.db.location import locate
     from autopack.errors import UsageError
@@ -143,5 +144,6 @@ def serve(
     say(f"database: {locate(choice.url, choice.directory).masked} ({choice.rule})")
     with open_chosen(choice):
         pass  # refuses here, in words, what the server's start would end in a traceback
-    app = create_app(lambda: open_chosen(choice), access=lambda: access)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+    app = create_app(lambda: open_chosen(choice), access=lambda: access, cleanup_seconds=CLEANUP_SECONDS)
+    # Without a configuration of its own its records reach our handler, which takes secrets out of them.
+    uvicorn.run(app, host=host, port=port, log_level="warning", log_config=None, timeout_graceful_shutdown=5)

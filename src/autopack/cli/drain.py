@@ -4,7 +4,7 @@ import signal
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -32,6 +32,18 @@ if TYPE_CHECKING:
     from autopack.settings import Settings
 
 
+Sandbox = Annotated[
+    Literal["require", "best", "limits"] | None,
+    typer.Option(help="What checks run in: the best that works here, or not at all below `files` (require)."),
+]
+DualAuditor = Annotated[
+    bool | None,
+    typer.Option(
+        "--dual-auditor/--no-dual-auditor", help="Ask a second auditor (default: where a phase is risky)."
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     """A drain that has ended: what it did, what the run is now, and the exit code that says so."""
@@ -56,6 +68,8 @@ def drain(
     stop_on_first_failure: Annotated[
         bool, typer.Option("--stop-on-first-failure", help="End when a phase has failed for good.")
     ] = False,
+    sandbox: Sandbox = None,
+    dual_auditor: DualAuditor = None,
     workspace: Workspace = Path(),
     as_json: Json = False,
 ) -> int:
@@ -68,7 +82,8 @@ def drain(
         run_id=run_id, batch_size=batch_size, max_batches=max_batches, concurrency=concurrency,
         stop_on_first_failure=stop_on_first_failure,
     )  # fmt: skip
-    return _drain(request, in_process, api_url, database_url, workspace, as_json)
+    connection, settings = connection_for(api_url, in_process, database_url)
+    return _drain(request, connection, with_flags(settings, sandbox, dual_auditor), workspace, as_json)
 
 
 def drain_one(
@@ -81,21 +96,29 @@ def drain_one(
     force: Annotated[
         bool, typer.Option("--force", help="Even when an earlier tier or a dependency is open.")
     ] = False,
+    sandbox: Sandbox = None,
+    dual_auditor: DualAuditor = None,
     as_json: Json = False,
 ) -> int:
     """Drain exactly one phase, QUEUED or FAILED, and no other."""
     from autopack.executor.worker import Request
 
     request = Request(run_id=run_id, phase_id=phase_id, force=force)
-    return _drain(request, in_process, api_url, database_url, workspace, as_json)
+    connection, settings = connection_for(api_url, in_process, database_url)
+    return _drain(request, connection, with_flags(settings, sandbox, dual_auditor), workspace, as_json)
+
+
+def with_flags(settings: "Settings", sandbox: str | None, dual_auditor: bool | None) -> "Settings":
+    """A flag goes before the environment."""
+    given = {"sandbox": sandbox, "dual_auditor": dual_auditor}
+    return settings.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 def _drain(
-    request: "Request", in_process: bool, api_url: str | None, database_url: str | None, workspace: Path, as_json: bool
-) -> int:  # fmt: skip
+    request: "Request", connection: "Connection", settings: "Settings", workspace: Path, as_json: bool
+) -> int:
     import anyio
 
-    connection, settings = connection_for(api_url, in_process, database_url)
     finished = anyio.run(_connected_drain, connection, settings, workspace, request)
     if as_json:
         result_json(as_record(finished))
@@ -170,12 +193,11 @@ async def _until_interrupted(worker: "Worker", request: "Request") -> tuple["Dra
 
 def _say_what_works(seat: "Seat") -> None:
     from autopack.domain.messages import ProviderMode
-    from autopack.workspace.sandbox import describe
 
     say(
         f"workspace: {seat.git.root} from {seat.base_commit[:12]} (uncommitted changes are not seen, checkouts not touched)"
     )
-    say(f"sandbox: {describe(seat.level)}")
+    say(f"sandbox: {seat.sandbox.level}" + (f"; {seat.sandbox.risks}" if seat.sandbox.risks else ""))
     if seat.models.builder.provider_mode is ProviderMode.REPLAY:
         say("model: recorded answers, no model is called (set AUTOPACK_MODEL to call one)")
     else:

@@ -3,12 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from autopack.db import calls, events, phases, runs
-from autopack.db.tables import ApprovalRequestRow, AttemptRow, PhaseRow, RunRow
+from autopack.db import calls, events, phases, requests, runs
+from autopack.db.tables import AttemptRow, PhaseRow, RunRow
 from autopack.domain import lifecycle
+from autopack.domain.failures import judges_the_work
 from autopack.domain.phases import Attempt, AttemptOutcome, FailureKind, Outcome, Phase, PhaseState, RunState
 from autopack.errors import LeaseLost, NotFound
 
@@ -31,15 +32,20 @@ _EXPIRED = (
     )
     .with_for_update(skip_locked=True)
 )
-_CLOSE_APPROVED = (
-    update(ApprovalRequestRow)
+# How the try before this one failed, leaving out those that say nothing about the work.
+_FAILED_BEFORE = (
+    select(AttemptRow.failure_signature, AttemptRow.plan_hash)
+    .join(PhaseRow, (PhaseRow.run_id == AttemptRow.run_id) & (PhaseRow.phase_id == AttemptRow.phase_id))
     .where(
-        ApprovalRequestRow.run_id == bindparam("of_run"),
-        ApprovalRequestRow.phase_id == bindparam("of_phase"),
-        ApprovalRequestRow.status == "approved",
+        AttemptRow.run_id == bindparam("run"),
+        AttemptRow.phase_id == bindparam("phase"),
+        AttemptRow.number < bindparam("number"),
+        AttemptRow.number > PhaseRow.requeued_after,
+        AttemptRow.outcome == AttemptOutcome.FAILED,
+        AttemptRow.failure_kind.in_([kind for kind in FailureKind if judges_the_work(kind)]),
     )
-    .values(status=bindparam("becomes"))
-    .execution_options(synchronize_session=False)
+    .order_by(AttemptRow.number.desc())
+    .limit(1)
 )
 
 
@@ -73,7 +79,8 @@ def _to_domain(row: AttemptRow) -> Attempt:
         failure_kind=FailureKind(row.failure_kind) if row.failure_kind else None,
         failure_signature=row.failure_signature, reason=row.reason, base_commit=row.base_commit,
         result_commit=row.result_commit, check_report=row.check_report, review=row.review, verdict=row.verdict,
-        timings=row.timings, claimed_at=row.claimed_at, lease_expires_at=row.lease_expires_at, finished_at=row.finished_at,
+        timings=row.timings, policy_hash=row.policy_hash, result_tree=row.result_tree, plan=row.plan, plan_hash=row.plan_hash,
+        changes=None if row.changes is None else tuple(row.changes), inputs_hash=row.inputs_hash, claimed_at=row.claimed_at, lease_expires_at=row.lease_expires_at, finished_at=row.finished_at,
     )  # fmt: skip
 
 
@@ -125,12 +132,14 @@ def finish(
         failure_signature=lifecycle.failure_signature(outcome.failure_kind, outcome.reason), reason=outcome.reason,
         base_commit=func.coalesce(outcome.base_commit, AttemptRow.base_commit),
         result_commit=outcome.result_commit, check_report=outcome.check_report,
-        review=outcome.review, verdict=outcome.verdict, timings=outcome.timings, finished_at=now,
+        review=outcome.review, verdict=outcome.verdict, timings=outcome.timings, policy_hash=outcome.policy_hash,
+        result_tree=outcome.result_tree, plan=outcome.plan, plan_hash=outcome.plan_hash,
+        changes=None if outcome.changes is None else list(outcome.changes), inputs_hash=outcome.inputs_hash, finished_at=now,
     )  # fmt: skip
     answered = calls.settle_attempt(session, attempt_id, passed=outcome.passed, dead=False)
     if outcome.passed and not answered and row.number > 1:
         calls.credit_earlier_answer(session, row.run_id, row.phase_id)
-    _settle_approvals(session, row, outcome, request_id=request_id, now=now)
+    requests.settle(session, row, outcome, request_id=request_id, now=now)
     if outcome.passed and outcome.result_commit:
         session.execute(
             update(RunRow).where(RunRow.id == row.run_id).values(head_commit=outcome.result_commit)
@@ -141,7 +150,7 @@ def finish(
 def _settle_phase(
     session: Session, attempt: AttemptRow, before: Phase, outcome: Outcome, *, now: datetime
 ) -> Phase:
-    after = lifecycle.settle(before, outcome, now)
+    after = lifecycle.settle(before, outcome, now, before=_failed_before(session, attempt, outcome))
     written = session.execute(
         update(PhaseRow)
         .where(
@@ -167,30 +176,23 @@ def _settle_phase(
             .where(PhaseRow.run_id == after.run_id, PhaseRow.phase_id == after.phase_id)
             .values(state=PhaseState.CANCELLED, completed_at=now)
         )
+        reason = "the run was cancelled before the attempt ended"
+        requests.void(session, after.run_id, after.phase_id, reason=reason, actor=attempt.worker, now=now)
     runs.settle(session, after.run_id, actor=attempt.worker, now=now)
     if written is not None and not waits:
         return after  # as it was written just now; what waits may have been cancelled above
     return phases.get(session, after.run_id, after.phase_id)
 
 
-def _settle_approvals(
-    session: Session, attempt: AttemptRow, outcome: Outcome, *, request_id: str, now: datetime
-) -> None:
-    """An approval is good for one attempt; a new request takes the place of what was pending."""
-    table = ApprovalRequestRow
-    if outcome.outcome in (AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED):
-        return
-    becomes = "used" if outcome.passed else "void"
-    session.execute(
-        _CLOSE_APPROVED, {"of_run": attempt.run_id, "of_phase": attempt.phase_id, "becomes": becomes}
-    )
-    if outcome.approval is not None:
-        session.execute(
-            insert(table).values(
-                id=request_id, run_id=attempt.run_id, phase_id=attempt.phase_id, attempt_id=attempt.id, status="pending",
-                requested_at=now, **outcome.approval,
-            )
-        )  # fmt: skip
+def _failed_before(session: Session, attempt: AttemptRow, outcome: Outcome) -> lifecycle.Failure | None:
+    if outcome.outcome is not AttemptOutcome.FAILED or attempt.number == 1:
+        return None
+    found = session.execute(
+        _FAILED_BEFORE, {"run": attempt.run_id, "phase": attempt.phase_id, "number": attempt.number}
+    ).first()
+    if found is None:
+        return None
+    return lifecycle.Failure(signature=found.failure_signature, plan_hash=found.plan_hash)
 
 
 def give_back_expired(session: Session, run_id: str, *, now: datetime) -> int:

@@ -1,34 +1,27 @@
 """The claim: the one door from QUEUED into EXECUTING."""
 
 from datetime import datetime, timedelta
-from itertools import takewhile
 
 from sqlalchemy import ScalarSelect, Select, String, Update, bindparam, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from autopack.db import attempts, events, idle, phases, runs
+from autopack.db import approvals, attempts, briefing, events, idle, phases, runs
+from autopack.db.columns import UtcDateTime
 from autopack.db.tables import (
-    ApprovalRequestRow,
     AttemptRow,
     PhaseDependencyRow,
     PhaseRow,
     RunRow,
     TierRow,
-    UtcDateTime,
 )
 from autopack.domain.phases import (
     CLOSED_STATES,
     OPEN_STATES,
-    UNJUDGED,
-    ApprovedPlan,
-    AttemptOutcome,
     Claim,
-    FailureKind,
     Idle,
     IdleReason,
     Phase,
     PhaseState,
-    PreviousAttempt,
     RunState,
     StateCause,
 )
@@ -47,9 +40,10 @@ def claim(
     if (again := session.scalar(_BY_TOKEN, {"token": lease_token})) is not None:
         if again.outcome is not None:
             raise LeaseLost(f"attempt {again.id} has ended")
-        return _claim_of(session, again)
+        return briefing.of_attempt(session, again)
     run = runs.row(session, run_id)
     attempts.give_back_expired(session, run_id, now=now)
+    approvals.expire_due(session, run_id, now=now)
     if stopped := idle.stopped(session, run, now):
         return stopped
     if phase_id is not None:
@@ -79,7 +73,7 @@ def claim(
     events.record(
         session, run_id=run_id, phase_id=taken.phase_id, attempt_id=attempt_id, kind="claimed", actor=worker, now=now, number=number
     )  # fmt: skip
-    return _claim_of(session, attempt)
+    return briefing.of_attempt(session, attempt)
 
 
 def _take(wanted: ScalarSelect[int]) -> Update:
@@ -150,20 +144,6 @@ _TAKE_NAMED = _take(
     .scalar_subquery()
 )
 _BY_TOKEN = select(AttemptRow).where(AttemptRow.lease_token == bindparam("token"))
-_TRIES = (
-    select(AttemptRow)
-    .where(AttemptRow.run_id == bindparam("of_run"), AttemptRow.phase_id == bindparam("named"))
-    .order_by(AttemptRow.number)
-)
-_APPROVED = (
-    select(ApprovalRequestRow)
-    .where(
-        ApprovalRequestRow.run_id == bindparam("of_run"),
-        ApprovalRequestRow.phase_id == bindparam("named"),
-        ApprovalRequestRow.status == "approved",
-    )
-    .limit(1)
-)
 
 
 def _count_started(
@@ -231,39 +211,3 @@ def _held_back_by(session: Session, phase: Phase) -> str | None:
         .limit(1)
     ).first()
     return f"it depends on {states.phase_id}, which is {states.state}" if states else None
-
-
-def _claim_of(session: Session, attempt: AttemptRow) -> Claim:
-    run_id, phase_id = attempt.run_id, attempt.phase_id
-    # A first try has nothing before it: no earlier one, and no approval, which only the end of a try asks for.
-    is_first = attempt.number == 1
-    tries = [] if is_first else session.scalars(_TRIES, {"of_run": run_id, "named": phase_id}).all()
-    earlier = [row for row in tries if row.number < attempt.number]
-    failed = [row for row in earlier if row.outcome == AttemptOutcome.FAILED and not _is_unjudged(row)]
-    dead = tuple(row.id for row in earlier if row.outcome in UNJUDGED)
-    unjudged = takewhile(_is_unjudged, reversed(earlier))
-    resumed = next((row.base_commit for row in unjudged if row.base_commit is not None), None)
-    return Claim(
-        attempt_id=attempt.id, lease_token=attempt.lease_token, lease_expires_at=attempt.lease_expires_at,
-        number=attempt.number, run=runs.to_domain(runs.row(session, run_id), {}), phase=phases.get(session, run_id, phase_id),
-        previous=tuple(
-            PreviousAttempt(number=row.number, failure_kind=FailureKind(row.failure_kind) if row.failure_kind else None, reason=row.reason)
-            for row in failed[-2:]
-        ),
-        dead_attempts=dead, approved=None if is_first else _approved(session, run_id, phase_id),
-        resume_base=resumed,
-    )  # fmt: skip
-
-
-def _is_unjudged(row: AttemptRow) -> bool:
-    """Whether a try ended without a word about its work: its answers are found again, and it teaches nothing."""
-    return row.outcome in UNJUDGED or row.failure_kind == FailureKind.MODEL_ERROR
-
-
-def _approved(session: Session, run_id: str, phase_id: str) -> ApprovedPlan | None:
-    row = session.scalar(_APPROVED, {"of_run": run_id, "named": phase_id})
-    if row is None:
-        return None
-    return ApprovedPlan(
-        approval_id=row.id, diff_hash=row.diff_hash, base_commit=row.base_commit, plan=row.plan
-    )

@@ -67,22 +67,21 @@ def explain(session: Session, run: RunRow, next_due: Select[int], now: datetime)
     if waiting := _names(session, run.id, PhaseState.GATE):
         return Idle(reason=IdleReason.APPROVAL, detail=f"waiting for a person's approval: {waiting}")
     if failed := _names(session, run.id, PhaseState.FAILED):
-        return _blocked(session, run, failed, now)
+        return _blocked(session, run, IdleReason.FAILED, f"failed: {failed}", now)
     runs.settle(session, run.id, actor="autopack", now=now)
     if cancelled := _names(session, run.id, PhaseState.CANCELLED):
-        return Idle(reason=IdleReason.CANCELLED, detail=f"cancelled: {cancelled}")
+        return _blocked(session, run, IdleReason.CANCELLED, f"cancelled: {cancelled}", now)
     return Idle(reason=IdleReason.DONE, detail="every phase is complete or skipped")
 
 
-def _blocked(session: Session, run: RunRow, failed: str, now: datetime) -> Idle:
+def _blocked(session: Session, run: RunRow, reason: IdleReason, detail: str, now: datetime) -> Idle:
     held = session.scalar(
         select(func.count())
         .select_from(PhaseRow)
         .where(PhaseRow.run_id == run.id, PhaseRow.state == PhaseState.QUEUED)
     )
-    detail = f"failed: {failed}"
     if held:
-        detail += f"; {held} more phases are held back by that. Requeue or skip the failed ones to go on."
+        detail += f"; {held} more phases are held back by that. Requeue or skip those to go on."
         runs.set_state(
             session,
             run.id,
@@ -91,7 +90,7 @@ def _blocked(session: Session, run: RunRow, failed: str, now: datetime) -> Idle:
             now=now,
             reason=detail,
         )
-    return Idle(reason=IdleReason.FAILED, detail=detail)
+    return Idle(reason=reason, detail=detail)
 
 
 def _names(session: Session, run_id: str, state: PhaseState) -> str:

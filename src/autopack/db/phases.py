@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from autopack.db import events, runs
-from autopack.db.tables import ApprovalRequestRow, PhaseDependencyRow, PhaseRow
+from autopack.db import events, requests, runs
+from autopack.db.tables import AttemptRow, PhaseDependencyRow, PhaseRow
 from autopack.domain import lifecycle
 from autopack.domain.phases import FailureKind, Phase, PhaseState, Scope
 from autopack.errors import Conflict, NotFound
@@ -26,6 +26,12 @@ _DEPENDENCIES = (
         PhaseDependencyRow.phase_id.in_(bindparam("phases", expanding=True)),
     )
     .order_by(PhaseDependencyRow.depends_on)
+)
+_LAST_NUMBER = (
+    select(func.coalesce(func.max(AttemptRow.number), 0))
+    .where(AttemptRow.run_id == PhaseRow.run_id, AttemptRow.phase_id == PhaseRow.phase_id)
+    .correlate(PhaseRow)
+    .scalar_subquery()
 )
 
 
@@ -69,7 +75,7 @@ def _to_domain(row: PhaseRow, depends_on: tuple[str, ...]) -> Phase:
     return Phase(
         run_id=row.run_id, phase_id=row.phase_id, tier_id=row.tier_id, tier_index=row.tier_index,
         phase_index=row.phase_index, name=row.name, goal=row.goal, task_category=row.task_category,
-        complexity=row.complexity, state=PhaseState(row.state), priority=row.priority,
+        complexity=row.complexity, risk=row.risk, state=PhaseState(row.state), priority=row.priority,
         scope=Scope(**{name: tuple(paths) for name, paths in row.scope.items()}), depends_on=depends_on,
         attempts=row.attempts, max_attempts=row.max_attempts, not_before=row.not_before,
         failure_kind=FailureKind(row.failure_kind) if row.failure_kind else None, failure_reason=row.failure_reason,
@@ -79,7 +85,7 @@ def _to_domain(row: PhaseRow, depends_on: tuple[str, ...]) -> Phase:
 
 
 def requeue(session: Session, run_id: str, phase_id: str, *, actor: str, now: datetime) -> Phase:
-    """A person's word: the phase is due again, with all its attempts."""
+    """A person's word: the phase is due again, with all its attempts; what failed before is only told to the builder."""
     return _change(
         session,
         run_id,
@@ -90,6 +96,7 @@ def requeue(session: Session, run_id: str, phase_id: str, *, actor: str, now: da
         now=now,
         attempts=0,
         completed_at=None,
+        requeued_after=_LAST_NUMBER,
     )
 
 
@@ -111,7 +118,7 @@ def _change(
     session: Session, run_id: str, phase_id: str, allowed: frozenset[PhaseState], state: PhaseState,
     *, actor: str, now: datetime, **values: Any,
 ) -> Phase:  # fmt: skip
-    phase = get(session, run_id, phase_id)
+    phase = get(session, run_id, phase_id, lock=True)
     changed = session.execute(
         update(PhaseRow)
         .where(PhaseRow.run_id == run_id, PhaseRow.phase_id == phase_id, PhaseRow.state.in_(allowed))
@@ -122,12 +129,8 @@ def _change(
         raise Conflict(
             f"phase {phase_id} of run {run_id} is {phase.state}; only {', '.join(sorted(allowed))} can become {state}"
         )
-    session.execute(
-        update(ApprovalRequestRow)
-        .where(ApprovalRequestRow.run_id == run_id, ApprovalRequestRow.phase_id == phase_id)
-        .where(ApprovalRequestRow.status.in_(["pending", "approved"]))
-        .values(status="void", responded_at=now)
-    )
+    reason = f"the phase was {'requeued' if state is PhaseState.QUEUED else 'skipped'} by {actor}"
+    requests.void(session, run_id, phase_id, reason=reason, actor=actor, now=now)
     events.record(
         session, run_id=run_id, phase_id=phase_id, kind="phase_state", actor=actor, now=now, state=state
     )

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from autopack.db import events
-from autopack.db.tables import ApprovalRequestRow, PhaseDependencyRow, PhaseRow, RunRow, TierRow
+from autopack.db import events, requests
+from autopack.db.tables import PhaseDependencyRow, PhaseRow, RunRow, TierRow
 from autopack.domain import lifecycle
 from autopack.domain.phases import FailureKind, PhaseState, Run, RunState, StateCause
 from autopack.domain.plan import Plan, content_hash
@@ -78,7 +78,7 @@ def _phase_values(plan: Plan, now: datetime) -> list[dict[str, Any]]:
         {
             "run_id": plan.run_id, "phase_id": phase.phase_id, "tier_id": plan.tiers[tier_index].tier_id,
             "tier_index": tier_index, "phase_index": phase_index, "name": phase.name, "goal": phase.goal,
-            "task_category": phase.task_category, "complexity": phase.complexity, "state": PhaseState.QUEUED,
+            "task_category": phase.task_category, "complexity": phase.complexity, "risk": phase.risk, "state": PhaseState.QUEUED,
             "priority": phase.priority, "priority_rank": -phase.priority, "max_attempts": phase.max_attempts,
             "scope": {
                 "paths": list(phase.scope.paths), "read_only_context": list(phase.scope.read_only_context),
@@ -177,11 +177,7 @@ def cancel(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
         .where(PhaseRow.run_id == run_id, PhaseRow.state.in_([PhaseState.QUEUED, PhaseState.GATE]))
         .values(state=PhaseState.CANCELLED, updated_at=now, completed_at=now)
     )
-    session.execute(
-        update(ApprovalRequestRow)
-        .where(ApprovalRequestRow.run_id == run_id, ApprovalRequestRow.status.in_(["pending", "approved"]))
-        .values(status="void", responded_at=now)
-    )
+    requests.void(session, run_id, None, reason=f"the run was cancelled by {actor}", actor=actor, now=now)
     set_state(session, run_id, RunState.CANCELLED, actor=actor, now=now, cause=StateCause.PERSON)
 
 
@@ -202,10 +198,14 @@ def reopen(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
 def _states(session: Session, run_id: str) -> lifecycle.PhaseStates:
     there = session.execute(_STATES_PRESENT, {"run": run_id}).one()
     present = frozenset(state for state, is_there in zip(PhaseState, there, strict=True) if is_there)
-    policy = select(PhaseRow.id).where(
-        PhaseRow.run_id == run_id,
-        PhaseRow.state == PhaseState.FAILED,
-        PhaseRow.failure_kind == FailureKind.POLICY_VIOLATION,
-    )
-    violated = PhaseState.FAILED in present and session.scalar(policy.limit(1)) is not None
-    return lifecycle.PhaseStates(present=present, policy_failures=violated)
+
+    def ended_by(state: PhaseState, kind: FailureKind) -> bool:
+        of_kind = select(PhaseRow.id).where(
+            PhaseRow.run_id == run_id, PhaseRow.state == state, PhaseRow.failure_kind == kind
+        )
+        return state in present and session.scalar(of_kind.limit(1)) is not None
+
+    return lifecycle.PhaseStates(
+        present=present, policy_failures=ended_by(PhaseState.FAILED, FailureKind.POLICY_VIOLATION),
+        undone=ended_by(PhaseState.CANCELLED, FailureKind.UNDONE),
+    )  # fmt: skip

@@ -1,71 +1,23 @@
 """The tables, as this version of the code reads and writes them. `alembic/versions` makes them; nothing else does."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
-    BigInteger,
-    Boolean,
     CheckConstraint,
-    DateTime,
-    Dialect,
-    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Integer,
-    MetaData,
     String,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-REVISION = "0001"
+from autopack.db.columns import JSON_OR_NULL, Base
+
+REVISION = "0002"
 """The Alembic revision that this code works on. A test keeps it equal to the newest one in `alembic/versions`."""
-
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in a column of type INTEGER
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC in and out; SQLite keeps it as text without a zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a moment without a time zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {
-        datetime: UtcDateTime,
-        dict[str, Any]: JSON,
-        list[str]: JSON,
-        int: Number,
-        str: Text,
-        float: Float,
-        bool: Boolean,
-    }
 
 
 class DatabaseIdentityRow(Base):
@@ -147,6 +99,7 @@ class PhaseRow(Base):
     goal: Mapped[str]
     task_category: Mapped[str] = mapped_column(String(80))
     complexity: Mapped[str] = mapped_column(String(20))
+    risk: Mapped[str] = mapped_column(String(20), server_default="normal")
     state: Mapped[str] = mapped_column(String(20))
     priority: Mapped[int]
     priority_rank: Mapped[int]
@@ -154,6 +107,8 @@ class PhaseRow(Base):
     scope: Mapped[dict[str, Any]]
     attempts: Mapped[int] = mapped_column(server_default="0")
     max_attempts: Mapped[int]
+    requeued_after: Mapped[int] = mapped_column(server_default="0")
+    """The number of the last attempt before a person queued the phase anew: what failed until then counts no more."""
     not_before: Mapped[datetime | None]
     failure_kind: Mapped[str | None] = mapped_column(String(40))
     failure_reason: Mapped[str | None]
@@ -205,6 +160,12 @@ class AttemptRow(Base):
     review: Mapped[dict[str, Any] | None]
     verdict: Mapped[dict[str, Any] | None]
     timings: Mapped[dict[str, Any] | None]
+    policy_hash: Mapped[str | None] = mapped_column(String(64))
+    result_tree: Mapped[str | None] = mapped_column(String(64))
+    plan: Mapped[dict[str, Any] | None] = mapped_column(JSON_OR_NULL)
+    plan_hash: Mapped[str | None] = mapped_column(String(64))
+    changes: Mapped[list[Any] | None] = mapped_column(JSON_OR_NULL)
+    inputs_hash: Mapped[str | None] = mapped_column(String(64))
     claimed_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -345,6 +306,7 @@ class ApprovalRequestRow(Base):
         _phase_key(),
         CheckConstraint("status IN ('pending','approved','rejected','expired','void','used')", name="status"),
         Index("ix_approval_requests_run_id", "run_id", "phase_id", "status"),
+        Index("ix_approval_requests_due", "status", "timeout_at"),
     )
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     run_id: Mapped[str] = mapped_column(String(200))
@@ -357,12 +319,27 @@ class ApprovalRequestRow(Base):
     diff_hash: Mapped[str] = mapped_column(String(64))
     base_commit: Mapped[str] = mapped_column(String(64))
     policy_hash: Mapped[str | None] = mapped_column(String(64))
+    checks_hash: Mapped[str | None] = mapped_column(String(64))
     requested_at: Mapped[datetime]
     timeout_at: Mapped[datetime | None]
+    on_timeout: Mapped[str] = mapped_column(String(10), server_default="wait")
+    """What the passing of `timeout_at` does: "wait" leaves the request pending, "reject" expires it."""
+    void_reason: Mapped[str | None]
     responded_at: Mapped[datetime | None]
     response_method: Mapped[str | None] = mapped_column(String(40))
     responded_by: Mapped[str | None] = mapped_column(String(200))
     response_reason: Mapped[str | None]
+
+
+class CheckBaselineRow(Base):
+    """What the checks said of a base commit itself; `checks_hash` is of the commands, their settings and the sandbox."""
+
+    __tablename__ = "check_baselines"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    base_commit: Mapped[str] = mapped_column(String(64), primary_key=True)
+    checks_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    report: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
 
 
 class EventRow(Base):

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from autopack.domain.failures import Action, action, judges_the_work, retryable
 from autopack.domain.phases import (
     AttemptOutcome,
     FailureKind,
@@ -18,14 +19,26 @@ BACKOFF = timedelta(seconds=5)
 MAX_BACKOFF = timedelta(minutes=5)
 # Only a provider needs time to recover; a red check is as red later.
 _WAITS = frozenset({FailureKind.MODEL_ERROR, FailureKind.INTERNAL_ERROR})
+_ASKS = "\nA person is needed: change what is in the way and requeue the phase, or skip it."
 _GIVEN_BACK = frozenset({AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED})
 REQUEUEABLE = frozenset({PhaseState.FAILED, PhaseState.SKIPPED, PhaseState.CANCELLED, PhaseState.GATE})
 SKIPPABLE = frozenset({PhaseState.QUEUED, PhaseState.FAILED, PhaseState.GATE, PhaseState.CANCELLED})
 DONE_STATES = frozenset(state for state in RunState if state.startswith("DONE_")) | {RunState.CANCELLED}
 
 
-def settle(phase: Phase, outcome: Outcome, now: datetime) -> Phase:
-    """What the phase becomes once an attempt has ended. A try that was given back is not counted."""
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """How a try failed: the kind and reason without their accidents, and the edits that it was about."""
+
+    signature: str | None
+    plan_hash: str | None
+
+
+def settle(phase: Phase, outcome: Outcome, now: datetime, *, before: Failure | None = None) -> Phase:
+    """What the phase becomes once an attempt has ended. A try that was given back is not counted.
+
+    `before` is how the try before this one failed, since a person queued the phase last.
+    """
     phase = replace(phase, updated_at=now, not_before=None)
     if outcome.passed:
         return replace(
@@ -36,15 +49,53 @@ def settle(phase: Phase, outcome: Outcome, now: datetime) -> Phase:
         return replace(phase, state=PhaseState.GATE, failure_kind=None, failure_reason=outcome.reason)
     if outcome.outcome is AttemptOutcome.CANCELLED:
         return replace(phase, state=PhaseState.CANCELLED, completed_at=now, failure_reason=outcome.reason)
-    if outcome.outcome in _GIVEN_BACK:
-        wait = outcome.retry_after_seconds
-        later = now + timedelta(seconds=wait) if wait else None
-        return replace(phase, state=PhaseState.QUEUED, attempts=max(0, phase.attempts - 1), not_before=later)
-    phase = replace(phase, failure_kind=outcome.failure_kind, failure_reason=outcome.reason)
-    if outcome.retryable and phase.attempts < phase.max_attempts:
-        wait_until = now + backoff(phase.attempts) if outcome.failure_kind in _WAITS else None
-        return replace(phase, state=PhaseState.QUEUED, not_before=wait_until)
-    return replace(phase, state=PhaseState.FAILED, completed_at=now)
+    if is_given_back(outcome):
+        return _given_back(phase, outcome, now)
+    return _failed(phase, outcome, now, before)
+
+
+def is_given_back(outcome: Outcome) -> bool:
+    """Whether the try says nothing about the phase and spends nothing of it: no attempt, and no approval."""
+    failed = outcome.outcome is AttemptOutcome.FAILED
+    return outcome.outcome in _GIVEN_BACK or (failed and action(outcome.failure_kind) is Action.WAIT)
+
+
+def _given_back(phase: Phase, outcome: Outcome, now: datetime) -> Phase:
+    wait = outcome.retry_after_seconds
+    if not wait and outcome.outcome is AttemptOutcome.FAILED:
+        wait = backoff(phase.attempts).total_seconds()  # or it would be tried again and again without an end
+    later = now + timedelta(seconds=wait) if wait else None
+    return replace(phase, state=PhaseState.QUEUED, attempts=max(0, phase.attempts - 1), not_before=later)
+
+
+def _failed(phase: Phase, outcome: Outcome, now: datetime, before: Failure | None) -> Phase:
+    kind, reason = outcome.failure_kind, outcome.reason
+    again = outcome.retryable and retryable(kind) and phase.attempts < phase.max_attempts
+    if again and is_stuck(outcome, before):
+        again = False
+        reason = f"stuck: the same edits failed twice in a row in the same way, {kind}: {reason or 'no reason given'}"
+        kind = FailureKind.STUCK
+    if again:
+        wait_until = now + backoff(phase.attempts) if kind in _WAITS else None
+        return replace(
+            phase, state=PhaseState.QUEUED, not_before=wait_until, failure_kind=kind, failure_reason=reason
+        )
+    return replace(
+        phase, state=PhaseState.FAILED, completed_at=now, failure_kind=kind, failure_reason=with_advice(kind, reason)
+    )  # fmt: skip
+
+
+def with_advice(kind: FailureKind | None, reason: str | None) -> str | None:
+    """The reason; where only a person can go on, with what a person can do."""
+    return f"{reason or kind}{_ASKS}" if action(kind) is Action.ASK_PERSON else reason
+
+
+def is_stuck(outcome: Outcome, before: Failure | None) -> bool:
+    """Whether the try before made the very same edits, and they failed in the same way."""
+    if before is None or before.plan_hash is None or not judges_the_work(outcome.failure_kind):
+        return False
+    signature = failure_signature(outcome.failure_kind, outcome.reason)
+    return before == Failure(signature=signature, plan_hash=outcome.plan_hash)
 
 
 def backoff(attempts: int) -> timedelta:
@@ -59,6 +110,8 @@ class PhaseStates:
 
     present: frozenset[PhaseState]
     policy_failures: bool = False
+    undone: bool = False
+    """Whether a CANCELLED phase was complete, and its commit was taken back."""
 
     def has(self, *states: PhaseState) -> bool:
         return not self.present.isdisjoint(states)
@@ -77,7 +130,7 @@ def run_state(current: RunState, states: PhaseStates) -> RunState:
             else RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW
         )
     if states.has(PhaseState.CANCELLED):
-        return RunState.CANCELLED
+        return RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW if states.undone else RunState.CANCELLED
     return RunState.DONE_SUCCESS
 
 

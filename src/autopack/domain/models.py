@@ -6,31 +6,54 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from autopack.domain.edits.plan import Format
 from autopack.domain.messages import Role
 from autopack.errors import InvalidInput
 
 _NAME = re.compile(r"(openai|anthropic):\S+")
+_KEYS = ("category", "attempt", "ladder", "format")
+DEFAULT = "default"
+FORMATS = tuple(Format)
 RoleModels = Mapping[Role, str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTable:
-    """The `[models]` table: by task category, and by attempt (an entry holds from that attempt on)."""
+    """The `[models]` table: by task category, by attempt (an entry holds from that attempt on), and the builders' ladder.
+
+    The ladder names builders, weakest first: each failure that asks for a better model goes one step up.
+    """
 
     category: Mapping[str, RoleModels] = field(default_factory=dict)
     attempt: Mapping[int, RoleModels] = field(default_factory=dict)
+    ladder: tuple[str, ...] = ()
+    formats: Mapping[str, str] = field(default_factory=dict)
+    """By model, or for all others under "default": the edit format that its prompt asks for."""
 
-    def name_for(self, role: Role, *, task_category: str, attempt: int) -> str | None:
-        """The model that overrides the configured one; the attempt's goes before the category's."""
+    def name_for(self, role: Role, *, task_category: str, attempt: int, escalations: int = 0) -> str | None:
+        """The model that overrides the configured one.
+
+        The attempt's entry goes first. Then, for a builder that failed before, its step of the ladder: what a
+        category names has had its chance. Then the category's entry, and at last the ladder's first step.
+        """
         for number in sorted(self.attempt, reverse=True):
             if number <= attempt and role in self.attempt[number]:
                 return self.attempt[number][role]
-        return self.category.get(task_category, {}).get(role)
+        step = self.ladder[min(escalations, len(self.ladder) - 1)] if self.ladder else None
+        if role is not Role.BUILDER:
+            step = None
+        if step is not None and escalations:
+            return step
+        return self.category.get(task_category, {}).get(role, step)
+
+    def format_for(self, model: str) -> str:
+        return self.formats.get(model) or self.formats.get(DEFAULT, Format.WHOLE_FILES)
 
     def names(self) -> set[str]:
-        return {
+        named = {
             name for roles in (*self.category.values(), *self.attempt.values()) for name in roles.values()
         }
+        return named | set(self.ladder)
 
 
 def load_model_table(text: str | None) -> ModelTable:
@@ -41,16 +64,46 @@ def load_model_table(text: str | None) -> ModelTable:
         raise InvalidInput(f"autopack.toml is not TOML: {error}") from error
     if not isinstance(table, dict):
         raise InvalidInput("autopack.toml: models must be a table, [models]")
-    if unknown := sorted(table.keys() - {"category", "attempt"}):
-        raise InvalidInput(f"autopack.toml: [models] {unknown[0]} is not known; it has category, attempt")
+    if unknown := sorted(table.keys() - set(_KEYS)):
+        raise InvalidInput(f"autopack.toml: [models] {unknown[0]} is not known; it has {', '.join(_KEYS)}")
+    return ModelTable(
+        category=_tables(table.get("category", {}), "category"), attempt=_attempts(table.get("attempt", {})),
+        ladder=_ladder(table.get("ladder", [])), formats=_formats(table.get("format", {})),
+    )  # fmt: skip
+
+
+def _attempts(value: Any) -> dict[int, RoleModels]:
     attempts = {}
-    for number, roles in _tables(table.get("attempt", {}), "attempt").items():
+    for number, roles in _tables(value, "attempt").items():
         if not number.isascii() or not number.isdigit() or int(number) < 1:
             raise InvalidInput(
                 f"autopack.toml: [models.attempt.{number}] is no attempt; write a number from 1"
             )
         attempts[int(number)] = roles
-    return ModelTable(category=_tables(table.get("category", {}), "category"), attempt=attempts)
+    return attempts
+
+
+def _ladder(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(
+        isinstance(name, str) and _NAME.fullmatch(name) for name in value
+    ):
+        raise InvalidInput("autopack.toml: [models] ladder must be a list of openai:NAME or anthropic:NAME")
+    return tuple(value)
+
+
+def _formats(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise InvalidInput("autopack.toml: [models.format] must be a table of formats by model")
+    for name, wanted in value.items():
+        if name != DEFAULT and not _NAME.fullmatch(name):
+            raise InvalidInput(
+                f"autopack.toml: [models.format] {name!r} is no model; write openai:NAME or {DEFAULT}"
+            )
+        if wanted not in FORMATS:
+            raise InvalidInput(
+                f"autopack.toml: [models.format] {name} = {wanted!r} is no format; there are {', '.join(FORMATS)}"
+            )
+    return dict(value)
 
 
 def _tables(value: Any, what: str) -> dict[str, RoleModels]:

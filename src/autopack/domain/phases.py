@@ -72,12 +72,23 @@ class FailureKind(StrEnum):
 
     TRUNCATED = "truncated"
     MALFORMED_ANSWER = "malformed_answer"
+    PROSE_ONLY = "prose_only"
+    MIXED_FORMATS = "mixed_formats"
     EMPTY_FILES = "empty_files"
+    WRONG_PATHS = "wrong_paths"
+    EDIT_NOT_APPLICABLE = "edit_not_applicable"
     OUT_OF_SCOPE = "out_of_scope"
     MISSING_DELIVERABLES = "missing_deliverables"
     POLICY_VIOLATION = "policy_violation"
     CHECKS_FAILED = "checks_failed"
     CHECKS_TIMED_OUT = "checks_timed_out"
+    COLLECTION_ERROR = "collection_error"
+    NO_TESTS = "no_tests"
+    CHECKS_VOID = "checks_void"
+    TESTS_VANISHED = "tests_vanished"
+    TESTS_SKIPPED = "tests_skipped"
+    TESTS_WEAKENED = "tests_weakened"
+    NOT_RED_FIRST = "not_red_first"
     AUDIT_REJECTED = "audit_rejected"
     BASE_MOVED = "base_moved"
     MODEL_ERROR = "model_error"
@@ -86,6 +97,10 @@ class FailureKind(StrEnum):
     WORKER_LOST = "worker_lost"
     INTERRUPTED = "interrupted"
     APPROVAL_REJECTED = "approval_rejected"
+    APPROVAL_TIMED_OUT = "approval_timed_out"
+    REPEATED_INPUTS = "repeated_inputs"
+    STUCK = "stuck"
+    UNDONE = "undone"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -139,6 +154,8 @@ class Phase:
     complexity: str
     state: PhaseState
     priority: int = 0
+    risk: str = "normal"
+    """"high" asks for a second auditor."""
     scope: Scope = field(default_factory=Scope)
     depends_on: tuple[str, ...] = ()
     attempts: int = 0
@@ -171,6 +188,12 @@ class Attempt:
     review: JsonObject | None = None
     verdict: JsonObject | None = None
     timings: JsonObject | None = None
+    policy_hash: str | None = None
+    result_tree: str | None = None
+    plan: JsonObject | None = None
+    plan_hash: str | None = None
+    changes: tuple[JsonObject, ...] | None = None
+    inputs_hash: str | None = None
     claimed_at: datetime
     lease_expires_at: datetime
     finished_at: datetime | None = None
@@ -193,7 +216,18 @@ class Outcome:
     review: JsonObject | None = None
     verdict: JsonObject | None = None
     timings: JsonObject | None = None
+    policy_hash: str | None = None
+    """Of the policy at the base, under which the work was judged."""
+    result_tree: str | None = None
+    plan: JsonObject | None = None
+    plan_hash: str | None = None
+    changes: tuple[JsonObject, ...] | None = None
+    """Per path {"path", "before": {"mode", "oid"} or None, "after": the same}: read backwards, the inverse."""
+    inputs_hash: str | None = None
+    """Of all that the builder's answer depended on: base, prompt, model, gate. Equal inputs are not tried twice."""
     approval: JsonObject | None = None
+    approval_void_reason: str | None = None
+    """What differs from what a person approved, where the approved plan could not be applied as it was."""
 
     @property
     def passed(self) -> bool:
@@ -211,9 +245,13 @@ class PreviousAttempt:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovedPlan:
+    """What a person approved: good for exactly this diff, base, policy and check report."""
+
     approval_id: str
     diff_hash: str
     base_commit: str
+    policy_hash: str | None
+    checks_hash: str | None
     plan: JsonObject
 
 
@@ -231,6 +269,10 @@ class Claim:
     dead_attempts: tuple[str, ...] = ()
     """Ids of this phase's tries whose worker died: a commit of theirs counts as this try's own."""
     approved: ApprovedPlan | None = None
+    failed_inputs: tuple[str, ...] = ()
+    """`inputs_hash` of this phase's tries that were judged and failed."""
+    escalations: int = 0
+    """How many of them ended in a failure that asks for the next model of the ladder."""
     resume_base: str | None = None
     """Where the try before this one died after asking a model: on that base its answers are found again."""
 
@@ -273,17 +315,28 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """A request that a person decide; `status` is pending, approved, rejected, expired, void or used."""
+    """A request that a person decide; `status` is pending, approved, rejected, expired, void or used.
+
+    Good for exactly this diff on this base, under this policy and with this check report. `on_timeout` says what
+    happens at `timeout_at`: "wait" goes on waiting (`overdue` tells), "reject" expires the request and fails the phase.
+    """
 
     approval_id: str
     run_id: str
     phase_id: str
+    attempt_id: str
     status: str
     reasons: tuple[str, ...]
     diff: str
     diff_hash: str
     base_commit: str
+    policy_hash: str | None = None
+    checks_hash: str | None = None
     requested_at: datetime
+    timeout_at: datetime | None = None
+    on_timeout: str = "wait"
+    overdue: bool = False
+    void_reason: str | None = None
     responded_at: datetime | None = None
     responded_by: str | None = None
     response_method: str | None = None

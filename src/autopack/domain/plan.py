@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from autopack.domain.phases import Scope
 from autopack.domain.policy import unsafe_path
 
+NORMAL_RISK = "normal"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePlan:
@@ -20,6 +22,7 @@ class PhasePlan:
     depends_on: tuple[str, ...] = ()
     priority: int = 0
     max_attempts: int = 3
+    risk: str = NORMAL_RISK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,12 @@ class Plan:
 
 def content_hash(plan: Plan) -> str:
     """SHA-256 of the plan's content: the same run with the same hash is the same plan, however it was written."""
-    return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()
+    content = asdict(plan)
+    # Runs of earlier versions are known by a hash that does not hold what there was not yet.
+    for phase in (phase for tier in content["tiers"] for phase in tier["phases"]):
+        if phase["risk"] == NORMAL_RISK:
+            del phase["risk"]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def problems(plan: Plan) -> list[str]:

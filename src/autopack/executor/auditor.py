@@ -1,4 +1,4 @@
-"""One model call whose verdict counts."""
+"""One model call whose verdict counts; or two, of which neither sees the other's."""
 
 import json
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autopack.domain.gate import Issue, Review
+from autopack.domain.gate import Issue, Recommendation, Review
 from autopack.domain.messages import Completion, Message, Role
 from autopack.domain.phases import FailureKind, Phase
+from autopack.domain.policy import Violation
 from autopack.executor import prompt
 from autopack.executor.failure import PhaseFailed
 from autopack.executor.ledger import Ledger
@@ -32,18 +33,46 @@ class _Review(BaseModel):
     approved: bool = Field(strict=True)
     issues: list[_Issue] = []
     notes: str | None = None
+    recommendation: Recommendation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Auditor:
     llm: LLM
+    second: LLM | None = None
+    """Asked where two are wanted; None: the first model is, once more and as the second auditor."""
 
-    async def review(self, phase: Phase, ledger: Ledger, *, diff: str, checks: str) -> Review:
-        """The auditor's verdict; an answer that is none is asked for once more. Raises PhaseFailed."""
-        messages = prompt.auditor_messages(phase, diff=diff, checks=checks)
-        problem = ""
+    async def reviews(
+        self,
+        phase: Phase,
+        ledger: Ledger,
+        *,
+        diff: str,
+        checks: str,
+        findings: Sequence[Violation] = (),
+        dual: bool = False,
+    ) -> tuple[Review, ...]:
+        """The auditors' verdicts: one, or two. An answer that is none is asked for once more. Raises PhaseFailed."""
+        return tuple(
+            [
+                await self._review(
+                    llm, ledger, prompt.auditor_messages(phase, diff=diff, checks=checks, findings=findings, second=second)
+                )
+                for llm, second in [(self.llm, False), (self.second or self.llm, True)][: 2 if dual else 1]
+            ]
+        )  # fmt: skip
+
+    async def review(
+        self, phase: Phase, ledger: Ledger, *, diff: str, checks: str, findings: Sequence[Violation] = ()
+    ) -> Review:
+        """The one auditor's verdict."""
+        (review,) = await self.reviews(phase, ledger, diff=diff, checks=checks, findings=findings)
+        return review
+
+    async def _review(self, llm: LLM, ledger: Ledger, asked: Sequence[Message]) -> Review:
+        problem, messages = "", asked
         for _ in range(ASKS):
-            answer = await self._whole_answer(ledger, messages)
+            answer = await self._whole_answer(llm, ledger, messages)
             try:
                 return parse_review(answer)
             except ValueError as error:
@@ -53,11 +82,9 @@ class Auditor:
             FailureKind.MALFORMED_ANSWER, f"the auditor gave no verdict that can be read: {problem}"
         )
 
-    async def _whole_answer(self, ledger: Ledger, messages: Sequence[Message]) -> Completion:
+    async def _whole_answer(self, llm: LLM, ledger: Ledger, messages: Sequence[Message]) -> Completion:
         for budget in (MAX_TOKENS, MAX_TOKENS * 4):
-            answer = await ledger.ask(
-                self.llm, Role.AUDITOR, messages, max_tokens=budget, tool=prompt.REVIEW_TOOL
-            )
+            answer = await ledger.ask(llm, Role.AUDITOR, messages, max_tokens=budget, tool=prompt.REVIEW_TOOL)
             if not answer.is_truncated:
                 return answer
         raise PhaseFailed(FailureKind.TRUNCATED, f"the auditor's answer was cut at {MAX_TOKENS * 4} tokens")
@@ -77,7 +104,9 @@ def parse_review(answer: Completion) -> Review:
         Issue(severity=each.severity, message=each.message, path=each.path, line=each.line)
         for each in review.issues
     )
-    return Review(approved=review.approved, issues=issues, notes=review.notes or "")
+    return Review(
+        approved=review.approved, issues=issues, notes=review.notes or "", recommendation=review.recommendation
+    )  # fmt: skip
 
 
 def _object_in(text: str) -> Any:

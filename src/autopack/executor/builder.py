@@ -1,18 +1,21 @@
-"""From a claimed phase to an edit plan that may be applied, or a failure with its kind."""
+"""From a claimed phase to edits that may be applied, or a failure with its kind."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
-from autopack.domain import edits, estimate, policy
+from autopack.domain import estimate
 from autopack.domain.calls import EstimateMade
-from autopack.domain.edits import EditPlan, EmptyPlan, MalformedEdit
-from autopack.domain.messages import Completion, Message, Role
+from autopack.domain.edits import EditPlan, Format
+from autopack.domain.messages import Completion, Message, Role, request_key
 from autopack.domain.phases import Claim, FailureKind, Phase
-from autopack.domain.policy import Action, Violation
 from autopack.executor import prompt
 from autopack.executor.failure import PhaseFailed
+from autopack.executor.ground import Ground
 from autopack.executor.ledger import Ledger
 from autopack.executor.prompt import Shown
+from autopack.executor.proposal import BlocksRefused, Proposal, read_proposal
 from autopack.llm.base import LLM
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.trees import TreeEntry
@@ -21,10 +24,13 @@ ASKS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
-    plan: EditPlan
-    violations: tuple[Violation, ...] = ()
-    """Only those that ask a person; what is refused never gets this far."""
+class Question:
+    """What the builder is asked, and all that its answer depends on as one hash."""
+
+    messages: tuple[Message, ...]
+    seen: Mapping[str, str]
+    """The blobs whose content is shown, by path."""
+    inputs_hash: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,28 +39,37 @@ class Builder:
     git: GitWorkspace
     telemetry: bool = True
     """Whether each call leaves its estimate behind, for calibration."""
+    format_for: Callable[[str], Format] = lambda _model: Format.WHOLE_FILES
+    """The format that a model is asked for; an answer in any other is read all the same."""
 
-    async def build(self, claim: Claim, ledger: Ledger, base: dict[str, TreeEntry]) -> Built:
-        """Asks for the edits; an answer that cannot be used is asked for once more with the reason. Raises PhaseFailed."""
-        phase = claim.phase
-        made = estimate.estimate(
-            estimate.features(
-                task_category=phase.task_category, complexity=phase.complexity,
-                deliverables=phase.scope.deliverables, existing=base,
-            )
-        )  # fmt: skip
-        wanted, context = prompt.paths_to_show(phase.scope, list(base))
-        in_scope = await self._shown(base, wanted, prompt.MAX_CONTEXT_CHARS)
-        read_only = await self._shown(base, context, prompt.MAX_CONTEXT_CHARS // 2)
-        messages = prompt.builder_messages(claim, in_scope, read_only)
+    async def question(self, claim: Claim, ground: Ground) -> Question:
+        scope = claim.phase.scope
+        wanted, context = prompt.paths_to_show(scope, list(ground.entries))
+        in_scope = await self._shown(ground.entries, wanted, prompt.MAX_CONTEXT_CHARS)
+        read_only = await self._shown(ground.entries, context, prompt.MAX_CONTEXT_CHARS // 2)
+        messages = prompt.builder_messages(claim, in_scope, read_only, self.format_for(self.llm.model))
+        depends_on = [
+            request_key(self.llm.model, messages, None), ground.base, ground.policy.hash,
+            list(scope.checks or ground.checks.commands),
+        ]  # fmt: skip
+        seen = {path: ground.oids[path] for path in (*in_scope.contents, *read_only.contents)}
+        inputs_hash = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
+        return Question(messages=tuple(messages), seen=seen, inputs_hash=inputs_hash)
+
+    async def build(self, claim: Claim, ledger: Ledger, ground: Ground, question: Question) -> Proposal:
+        """Asks for the edits; what cannot be used is asked for once more with the reason. Raises PhaseFailed."""
+        phase, messages = claim.phase, list(question.messages)
+        made, kept = _estimate(phase, phase.scope.deliverables, ground), None
         for ask in range(1, ASKS + 1):
             answer = await self._whole_answer(ledger, messages, made)
             try:
-                return _usable(answer.text, phase, base)
+                return await read_proposal(
+                    self.git, answer.text, phase=phase, ground=ground, seen=question.seen, kept=kept
+                )
             except PhaseFailed as failure:
                 if ask == ASKS or failure.kind is FailureKind.POLICY_VIOLATION:
                     raise
-                messages = prompt.ask_again(messages, answer.text, failure.reason)
+                messages, made, kept = _asked_again(messages, answer.text, failure, phase, ground, made)
         raise AssertionError("unreachable")
 
     async def _whole_answer(
@@ -90,7 +105,7 @@ class Builder:
             features=asdict(made.features), escalated_from=escalated_from,
         )  # fmt: skip
 
-    async def _shown(self, base: dict[str, TreeEntry], paths: Sequence[str], room: int) -> Shown:
+    async def _shown(self, base: Mapping[str, TreeEntry], paths: Sequence[str], room: int) -> Shown:
         """Contents within `room` characters, in order; what is too large or no text is only named."""
         small = [
             path
@@ -108,6 +123,26 @@ class Builder:
         return Shown(contents=contents, left_out=[path for path in paths if path not in contents])
 
 
+def _asked_again(
+    messages: Sequence[Message], answer: str, failure: PhaseFailed, phase: Phase, ground: Ground, made: estimate.Estimate
+) -> tuple[list[Message], estimate.Estimate, EditPlan | None]:  # fmt: skip
+    """The next ask. Of refused blocks only these are wanted, which need fewer tokens; the rest of the plan is kept."""
+    if not isinstance(failure, BlocksRefused):
+        return prompt.ask_again(messages, answer, failure.reason), made, None
+    again = prompt.ask_for_blocks(messages, answer, failure.reason)
+    needed = _estimate(phase, sorted({each.path for each in failure.refused}), ground)
+    return again, min(needed, made, key=lambda each: each.budget), failure.kept
+
+
+def _estimate(phase: Phase, deliverables: Sequence[str], ground: Ground) -> estimate.Estimate:
+    existing: Collection[str] = ground.entries
+    return estimate.estimate(
+        estimate.features(
+            task_category=phase.task_category, complexity=phase.complexity, deliverables=deliverables, existing=existing
+        )
+    )  # fmt: skip
+
+
 def _text(data: bytes) -> str | None:
     try:
         text = data.decode()
@@ -116,27 +151,5 @@ def _text(data: bytes) -> str | None:
     return None if "\0" in text else text
 
 
-def _usable(text: str, phase: Phase, base: dict[str, TreeEntry]) -> Built:
-    """The plan of an answer that keeps every rule; else PhaseFailed, whose text the model is told."""
-    try:
-        plan = edits.parse(text)
-    except EmptyPlan as error:
-        raise PhaseFailed(FailureKind.EMPTY_FILES, str(error), retryable=False) from error
-    except MalformedEdit as error:
-        raise PhaseFailed(FailureKind.MALFORMED_ANSWER, str(error), retryable=False) from error
-    violations = judge_plan(plan, phase, base)
-    if missing := policy.missing_deliverables(phase.scope, {**base, **dict.fromkeys(plan.paths)}):
-        reason = "these deliverables would not exist: " + ", ".join(missing)
-        raise PhaseFailed(FailureKind.MISSING_DELIVERABLES, reason, retryable=False)
-    return Built(plan=plan, violations=tuple(violations))
-
-
-def judge_plan(plan: EditPlan, phase: Phase, base: dict[str, TreeEntry]) -> list[Violation]:
-    """The violations that ask a person. Raises PhaseFailed for what is refused."""
-    violations = policy.check(plan, phase.scope, {path: entry.mode for path, entry in base.items()})
-    refused = [violation for violation in violations if violation.action is Action.REFUSE]
-    if refused:
-        outside = all(violation.rule == policy.OUTSIDE for violation in refused)
-        kind = FailureKind.OUT_OF_SCOPE if outside else FailureKind.POLICY_VIOLATION
-        raise PhaseFailed(kind, "; ".join(violation.reason for violation in refused), retryable=False)
-    return violations
+def with_model(builder: Builder, llm: LLM | None) -> Builder:
+    return builder if llm is None else replace(builder, llm=llm)

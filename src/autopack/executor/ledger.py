@@ -1,6 +1,6 @@
 """One attempt's model calls: reserved before, recorded after, and never made when the answer is already there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import anyio
@@ -37,6 +37,8 @@ class Ledger:
     clock: Clock
     base: str
     """The commit that the prompts are made from."""
+    redact: Callable[[str], str] = lambda text: text
+    """Takes secrets out of what is sent: a file of the workspace, or what a check printed, may hold one."""
 
     async def ask(
         self,
@@ -52,6 +54,7 @@ class Ledger:
 
         Raises BudgetReached before anything is spent; ModelError and ModelNotReady from the model.
         """
+        messages = [replace(message, text=self.redact(message.text)) for message in messages]
         for attempt in range(1, CUT_ANSWERS_TAKEN + 1):
             try:
                 return await self._ask_once(

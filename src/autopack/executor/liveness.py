@@ -1,57 +1,6 @@
 """Who a worker is, and whether it still lives: so that the phase of a killed drain is resumed at once, not after its lease."""
 
-import os
-import socket
-from pathlib import Path
+from autopack.workspace.liveness import identity as worker_name
+from autopack.workspace.liveness import is_dead
 
-
-def worker_name(pid: int | None = None) -> str:
-    """host|boot|pid namespace|pid|start: no other process, before or after, has the same."""
-    pid = os.getpid() if pid is None else pid
-    return "|".join([socket.gethostname(), _boot_id(), _pid_namespace(), str(pid), _started(pid) or "?"])
-
-
-def is_dead(worker: str) -> bool:
-    """True only when it is certain: a worker of this very machine whose process is gone. Otherwise the lease decides."""
-    parts = worker.split("|")
-    if len(parts) != 5 or not parts[3].isdigit() or "?" in (parts[1], parts[2], parts[4]):
-        return False
-    here = [socket.gethostname(), _boot_id(), _pid_namespace()]
-    pid = int(parts[3])
-    return parts[:3] == here and (_gone(pid) or _started(pid) not in (None, parts[4]))
-
-
-def _gone(pid: int) -> bool:
-    """No such process, or a zombie. One that may not be looked at is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return bool(fields) and fields[0] in ("Z", "X")
-
-
-def _boot_id() -> str:
-    return _read(Path("/proc/sys/kernel/random/boot_id"))[:13] or "?"
-
-
-def _pid_namespace() -> str:
-    try:
-        return Path("/proc/self/ns/pid").readlink().name
-    except OSError:
-        return "?"
-
-
-def _started(pid: int) -> str | None:
-    """Clock ticks from boot to the start of a process; None when it is gone or a zombie (Linux: proc(5), stat)."""
-    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return None if len(fields) < 20 or fields[0] in ("Z", "X") else fields[19]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+__all__ = ["is_dead", "worker_name"]

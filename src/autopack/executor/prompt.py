@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from autopack.domain.edits import Format
 from autopack.domain.messages import Message, Tool
 from autopack.domain.phases import Claim, Phase, PreviousAttempt, Scope
-from autopack.domain.policy import is_protected
+from autopack.domain.policy import Violation, is_protected
 
 MAX_CONTEXT_CHARS = 160_000
 MAX_FILE_CHARS = 40_000
 MAX_DIFF_CHARS = 120_000
+MAX_ANSWER_CHARS = 4_000
 
 REVIEW_TOOL = Tool(
     name="submit_review",
@@ -34,6 +36,7 @@ REVIEW_TOOL = Tool(
                 },
             },
             "notes": {"type": "string"},
+            "recommendation": {"type": "string", "enum": ["accept", "reject", "ask_person"]},
         },
         "required": ["approved", "issues"],
     },
@@ -54,19 +57,34 @@ def _template(name: str) -> str:
 
 
 def paths_to_show(scope: Scope, paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(in scope, read-only) of the base tree's paths: what exists of the deliverables first."""
+    """(in scope, read-only) of the base tree's paths: what exists of the deliverables first.
+
+    A phase that names no path may change any file that it is shown.
+    """
     readable = [path for path in sorted(paths) if not is_protected(path)]
     wanted = [path for path in scope.deliverables if path in readable]
-    wanted += [path for path in readable if _below(path, scope.paths) and path not in wanted]
-    context = [path for path in readable if _below(path, scope.read_only_context) and path not in wanted]
-    return wanted, context
+    anywhere = not scope.paths and not scope.deliverables
+    context = frozenset(path for path in readable if _below(path, scope.read_only_context))
+    wanted += [
+        path
+        for path in readable
+        if path not in wanted and (_below(path, scope.paths) or (anywhere and path not in context))
+    ]
+    return wanted, [path for path in readable if path in context and path not in wanted]
 
 
 def _below(path: str, prefixes: Sequence[str]) -> bool:
     return any(path == prefix or (prefix.endswith("/") and path.startswith(prefix)) for prefix in prefixes)
 
 
-def builder_messages(claim: Claim, in_scope: Shown, context: Shown) -> list[Message]:
+def builder_instructions(form: Format) -> str:
+    """The builder's system prompt, which asks for answers in this format."""
+    return _template("builder").replace("{format}\n", _template(f"format_{form.value}"))
+
+
+def builder_messages(
+    claim: Claim, in_scope: Shown, context: Shown, form: Format = Format.WHOLE_FILES
+) -> list[Message]:
     phase = claim.phase
     parts = [
         f"Project goal: {claim.run.goal}" if claim.run.goal else "",
@@ -78,7 +96,7 @@ def builder_messages(claim: Claim, in_scope: Shown, context: Shown) -> list[Mess
         _lessons(claim.previous),
     ]
     return [
-        Message(author="system", text=_template("builder")),
+        Message(author="system", text=builder_instructions(form)),
         Message(author="user", text="\n\n".join(part for part in parts if part)),
     ]
 
@@ -122,19 +140,33 @@ def _lessons(previous: Sequence[PreviousAttempt]) -> str:
 
 
 def ask_again(messages: Sequence[Message], answer: str, reason: str) -> list[Message]:
-    """The same conversation, with the answer and what was wrong with it."""
-    return [
-        *messages,
-        Message(author="assistant", text=answer or "(an empty answer)"),
-        Message(
-            author="user",
-            text=f"That answer cannot be used: {reason}\nAnswer again, whole, in one of the two forms.",
-        ),
-    ]
+    """The same conversation, with the answer's beginning and what was wrong with it.
+
+    What cannot be read is not sent back whole: its beginning shows the mistake, and costs less.
+    """
+    told = f"That answer cannot be used: {reason}\nAnswer again, whole, in the form that was asked for."
+    return [*messages, _said(answer[:MAX_ANSWER_CHARS]), Message(author="user", text=told)]
 
 
-def auditor_messages(phase: Phase, *, diff: str, checks: str) -> list[Message]:
+def ask_for_blocks(messages: Sequence[Message], answer: str, refused: str) -> list[Message]:
+    """The same conversation, asking only for what did not fit the files; the answer is there whole, to be mended."""
+    told = (
+        f"Some of these edits do not fit the files, and all others are kept:\n{refused}\n"
+        "Answer with new edits in the place of those that do not fit, and no others, in the same form."
+    )
+    return [*messages, _said(answer), Message(author="user", text=told)]
+
+
+def _said(answer: str) -> Message:
+    return Message(author="assistant", text=answer or "(an empty answer)")
+
+
+def auditor_messages(
+    phase: Phase, *, diff: str, checks: str, findings: Sequence[Violation] = (), second: bool = False
+) -> list[Message]:
+    """`findings` are the policy's. The second auditor is told that it is one: its answer is no copy of the first's."""
     cut = diff if len(diff) <= MAX_DIFF_CHARS else diff[:MAX_DIFF_CHARS] + "\n(the diff goes on)"
+    found = [f"- {finding.reason}" for finding in findings] or ["- nothing"]
     text = "\n\n".join(
         [
             f"Phase {phase.phase_id}: {phase.name}",
@@ -142,6 +174,8 @@ def auditor_messages(phase: Phase, *, diff: str, checks: str) -> list[Message]:
             _contract(phase),
             f"The diff:\n{_fenced(cut)}",
             f"The checks:\n{checks}",
+            "\n".join(["What the policy found:", *found]),
         ]
     )
-    return [Message(author="system", text=_template("auditor")), Message(author="user", text=text)]
+    system = "\n".join([_template("auditor"), *([_template("auditor_second")] if second else [])])
+    return [Message(author="system", text=system), Message(author="user", text=text)]

@@ -28,17 +28,16 @@ from autopack.errors import (
     LeaseLost,
     ModelError,
     ModelNotReady,
-    ProviderLimit,
     WorkspaceRefused,
 )
+from autopack.executor.failure import unanswered
 from autopack.executor.liveness import is_dead
 from autopack.executor.pipeline import PhaseRunner
-from autopack.schemas import MAX_RETRY_AFTER_SECONDS, ClaimAnswer, ClaimBody
+from autopack.schemas import ClaimAnswer, ClaimBody
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 LONGEST_WAIT = timedelta(seconds=90)
-DEFAULT_LIMIT_WAIT_SECONDS = 60.0
 FINISH_SECONDS = 15.0
 _WAITED_FOR = frozenset({IdleReason.EXECUTING, IdleReason.NOT_BEFORE})
 
@@ -242,9 +241,7 @@ class Worker:
     def _finished(self, claim: Claim, outcome: Outcome, phase: Phase, batch: _Batch) -> None:
         batch.drained.outcomes.append((phase.phase_id, outcome.outcome))
         batch.drained.phases[phase.phase_id] = phase
-        detail = f"{phase.state}" + (
-            f" ({outcome.failure_kind}: {_first_line(outcome.reason)})" if outcome.failure_kind else ""
-        )
+        detail = f"{phase.state}{_why(outcome, phase)}"
         self._report(Progress(kind="finished", phase_id=phase.phase_id, detail=detail, phase=phase))
         if batch.request.stop_on_first_failure and phase.state is PhaseState.FAILED:
             self.stop(f"phase {phase.phase_id} failed, and --stop-on-first-failure was given")
@@ -270,7 +267,7 @@ class Worker:
             return await self._runner.run(claim, lambda step: self._step(claim, step))
         except (BudgetReached, ModelError) as error:
             if not isinstance(error, BudgetReached):
-                return _unanswered(error)
+                return unanswered(error)
             paused = await self._client.report_budget(claim.attempt_id, claim.lease_token, str(error))
             return Outcome(
                 outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.BUDGET, reason=str(error),
@@ -377,18 +374,6 @@ def _end_of_one(batch: _Batch) -> Idle | None:
     return None
 
 
-def _unanswered(error: ModelError) -> Outcome:
-    """A model call without an answer: the try is given back where the provider asks to wait."""
-    if isinstance(error, ProviderLimit):
-        wait = min(error.retry_after_seconds or DEFAULT_LIMIT_WAIT_SECONDS, MAX_RETRY_AFTER_SECONDS)
-        return Outcome(
-            outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.PROVIDER_LIMIT, reason=str(error), retry_after_seconds=wait
-        )  # fmt: skip
-    return Outcome(
-        outcome=AttemptOutcome.FAILED, failure_kind=FailureKind.MODEL_ERROR, reason=str(error), retryable=error.retryable
-    )  # fmt: skip
-
-
 @contextmanager
 def one_error() -> Iterator[None]:
     """Of several tasks that failed at once, the first says why the drain ends."""
@@ -399,6 +384,14 @@ def one_error() -> Iterator[None]:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from group
+
+
+def _why(outcome: Outcome, phase: Phase) -> str:
+    """Why the try failed; or the phase, where that says more (the same failure once too often)."""
+    kind, reason = outcome.failure_kind, outcome.reason
+    if phase.state is PhaseState.FAILED:
+        kind, reason = phase.failure_kind or kind, phase.failure_reason or reason
+    return f" ({kind}: {_first_line(reason)})" if kind else ""
 
 
 def _first_line(text: str | None) -> str:

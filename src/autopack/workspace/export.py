@@ -1,9 +1,9 @@
-"""A tree on disk, in a fresh directory: exact bytes, no filter, and never a step through a symlink."""
+"""A tree on disk: exact bytes, no filter, and never a step through a symlink."""
 
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from anyio import EndOfStream
@@ -16,7 +16,7 @@ from autopack.workspace.trees import EXECUTABLE, SYMLINK, TreeEntry
 
 _TIME_LIMIT_SECONDS = 600.0
 _LONGEST_LINK = 4096
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -35,22 +35,40 @@ class Exported:
 
 
 async def export_tree(git: Git, entries: Mapping[str, TreeEntry], directory: Path) -> Exported:
-    for path in entries:
+    """Into `directory`, which must not exist yet."""
+    refuse_unsafe(entries)
+    with failing_in(directory), TreeWriter.new(directory) as writer:
+        return await write_entries(git, entries, writer)
+
+
+async def write_entries(git: Git, entries: Mapping[str, TreeEntry], writer: "TreeWriter") -> Exported:
+    """All of them; none may be there yet, but for the directories on the way."""
+    for path, entry in entries.items():
+        if entry.kind != "blob":
+            writer.make_directory(path)
+    return await _write_blobs(
+        git, {path: entry for path, entry in entries.items() if entry.kind == "blob"}, writer
+    )
+
+
+def refuse_unsafe(paths: Mapping[str, object]) -> None:
+    for path in paths:
         if reason := unsafe_reason(path):
             raise ExportFailed(f"{path!r} is not written: {reason}")
-    blobs = {path: entry for path, entry in entries.items() if entry.kind == "blob"}
+
+
+@contextmanager
+def failing_in(directory: Path) -> Iterator[None]:
     try:
-        with TreeWriter(directory) as writer:
-            for path, entry in entries.items():
-                if entry.kind != "blob":
-                    writer.make_directory(path)
-            return await _write_blobs(git, blobs, writer)
+        yield
     except OSError as error:
         raise ExportFailed(f"{directory} cannot be written: {error}") from error
 
 
 async def _write_blobs(git: Git, blobs: Mapping[str, TreeEntry], writer: "TreeWriter") -> Exported:
-    skipped = []
+    skipped: list[str] = []
+    if not blobs:
+        return Exported(files=0, skipped_links=())
     asked = "".join(f"{entry.oid}\n" for entry in blobs.values()).encode()
     arguments = ("cat-file", "--batch")
     async with git.running(*arguments, stdin=asked, time_limit_seconds=_TIME_LIMIT_SECONDS) as running:
@@ -64,7 +82,7 @@ async def _write_blobs(git: Git, blobs: Mapping[str, TreeEntry], writer: "TreeWr
             if entry.mode == SYMLINK:
                 skipped += await _write_link(answer, path, size, writer)
             else:
-                with _opened(writer, path, entry.mode) as file:
+                with writer.opened(path, entry.mode) as file:
                     async for chunk in answer.blob(size):
                         _write_all(file, chunk)
     return Exported(files=len(blobs) - len(skipped), skipped_links=tuple(skipped))
@@ -79,16 +97,22 @@ async def _write_link(answer: "_Answer", path: str, size: int, writer: "TreeWrit
     return []
 
 
+@dataclass
 class TreeWriter:
     """Writes below one directory through descriptors: a directory swapped for a symlink is not followed."""
 
-    def __init__(self, directory: Path) -> None:
-        self._root = directory
-        self._open: list[tuple[str, int]] = []
+    root: Path
+    written: dict[str, os.stat_result] = field(default_factory=dict)
+    """Each file and link as it was when it was done."""
+    _open: list[tuple[str, int]] = field(default_factory=list)
+
+    @classmethod
+    def new(cls, directory: Path) -> "TreeWriter":
+        directory.mkdir(mode=0o755)
+        return cls(directory)
 
     def __enter__(self) -> "TreeWriter":
-        self._root.mkdir(mode=0o755)
-        self._open.append(("", os.open(self._root, _DIRECTORY)))
+        self._open.append(("", os.open(self.root, DIRECTORY)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,13 +123,20 @@ class TreeWriter:
 
     def make_link(self, path: str, target: bytes) -> None:
         *parents, name = path.split("/")
-        os.symlink(target, to_bytes(name), dir_fd=self._enter(parents))
+        parent = self._enter(parents)
+        os.symlink(target, to_bytes(name), dir_fd=parent)
+        self.written[path] = os.stat(to_bytes(name), dir_fd=parent, follow_symlinks=False)
 
-    def new_file(self, path: str, mode: str) -> int:
+    @contextmanager
+    def opened(self, path: str, mode: str) -> Iterator[int]:
         *parents, name = path.split("/")
         file = os.open(to_bytes(name), _NEW_FILE, 0o600, dir_fd=self._enter(parents))
-        os.fchmod(file, 0o755 if mode == EXECUTABLE else 0o644)
-        return file
+        try:
+            os.fchmod(file, 0o755 if mode == EXECUTABLE else 0o644)
+            yield file
+            self.written[path] = os.fstat(file)
+        finally:
+            os.close(file)
 
     def _enter(self, parts: list[str]) -> int:
         """The descriptor of that directory; those not on the way to it are closed."""
@@ -123,9 +154,9 @@ class TreeWriter:
         try:
             os.mkdir(to_bytes(name), 0o755, dir_fd=parent)
         except FileExistsError:
-            return os.open(to_bytes(name), _DIRECTORY, dir_fd=parent)
+            return os.open(to_bytes(name), DIRECTORY, dir_fd=parent)
         with ExitStack() as on_error:
-            made = os.open(to_bytes(name), _DIRECTORY, dir_fd=parent)
+            made = os.open(to_bytes(name), DIRECTORY, dir_fd=parent)
             on_error.callback(os.close, made)
             os.fchmod(made, 0o755)
             on_error.pop_all()
@@ -134,15 +165,6 @@ class TreeWriter:
     def _close_to(self, depth: int) -> None:
         while len(self._open) > depth:
             os.close(self._open.pop()[1])
-
-
-@contextmanager
-def _opened(writer: TreeWriter, path: str, mode: str) -> Iterator[int]:
-    file = writer.new_file(path, mode)
-    try:
-        yield file
-    finally:
-        os.close(file)
 
 
 def _write_all(file: int, data: bytes) -> None:

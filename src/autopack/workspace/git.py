@@ -5,30 +5,41 @@ refs/heads/autopack/<run_id>. Whoever has that very branch checked out sees it m
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
-from autopack.domain.edits import EditPlan
-from autopack.errors import Conflict, InvalidInput, WorkspaceRefused
+from autopack.domain.changes import SUBMODULE, Change, File
+from autopack.errors import Conflict, InvalidInput
+from autopack.workspace import objects
 from autopack.workspace.discovery import discover
 from autopack.workspace.export import Exported, export_tree
-from autopack.workspace.paths import to_bytes, to_text
-from autopack.workspace.plumbing import Git, GitFailed, failure
-from autopack.workspace.trees import TreeEntry, parse_listing, placements
+from autopack.workspace.objects import Entry, object_id
+from autopack.workspace.paths import to_text
+from autopack.workspace.plumbing import Git, failure
+from autopack.workspace.trees import TreeEntry, placements
+from autopack.workspace.undo import UNDOES_TRAILER, Conflicts, take_back, undone
 
 ATTEMPT_TRAILER = "Autopack-Attempt"
 _RUN_ID = re.compile(r"(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9_][A-Za-z0-9._-]{0,199}(?<!\.)")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
+_TRIES = 10  # at an undo, while others put their work on the branch
+
+
 class BaseMoved(Conflict):
     """The run's branch is no longer where the attempt began; it was left as it is."""
 
     code = "base_moved"
+
+
+class ChangesTooLarge(InvalidInput):
+    """The changed files hold more bytes than may be read into memory."""
+
+    code = "changes_too_large"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +69,7 @@ class GitWorkspace:
         """Makes the run's branch at `commit` unless it exists; answers its head either way."""
         zero = "0" * len(commit)
         made = await self.git.run(
-            "update-ref", "-m", "autopack: start", branch_ref(run_id), _object_id(commit), zero
+            "update-ref", "-m", "autopack: start", branch_ref(run_id), object_id(commit), zero
         )
         if made.exit_code == 0:
             return commit
@@ -67,13 +78,16 @@ class GitWorkspace:
             raise failure(("update-ref",), made)
         return head
 
+    async def tree_of(self, commit: str) -> str:
+        return await self._resolve(object_id(commit), "tree")
+
     async def has_commit(self, commit: str) -> bool:
-        output = await self.git.run("cat-file", "-t", _object_id(commit))
+        output = await self.git.run("cat-file", "-t", object_id(commit))
         return output.exit_code == 0 and output.stdout.strip() == b"commit"
 
     async def is_ancestor(self, commit: str, descendant: str) -> bool:
         """A commit is its own ancestor."""
-        arguments = ("merge-base", "--is-ancestor", _object_id(commit), _object_id(descendant))
+        arguments = ("merge-base", "--is-ancestor", object_id(commit), object_id(descendant))
         output = await self.git.run(*arguments)
         if output.exit_code > 1 or output.exit_code < 0:
             raise failure(arguments, output)
@@ -86,13 +100,13 @@ class GitWorkspace:
         date = f"@{int(at.astimezone(UTC).timestamp())} +0000"
         oid = await self.git.ask(
             "commit-tree",
-            *("--no-gpg-sign", "-p", _object_id(parent), "-F", "-", _object_id(tree)),
+            *("--no-gpg-sign", "-p", object_id(parent), "-F", "-", object_id(tree)),
             stdin=full_message(message, trailers).encode("utf-8", "replace"),
             environment={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
         )
         commit = oid.decode("ascii").strip()
         moved = await self.git.run(
-            "update-ref", "-m", "autopack: commit", branch_ref(run_id), commit, _object_id(parent)
+            "update-ref", "-m", "autopack: commit", branch_ref(run_id), commit, object_id(parent)
         )
         if moved.exit_code == 0:
             return commit
@@ -104,75 +118,97 @@ class GitWorkspace:
         raise failure(("update-ref",), moved)
 
     async def find_commit(self, run_id: str, attempt_ids: Collection[str], since: str | None) -> str | None:
-        """The newest commit on the run's branch, beyond `since`, that one of these attempts made."""
-        if not attempt_ids or await self.branch_head(run_id) is None:
+        """The newest commit on the run's branch, beyond `since`, that one of these attempts made and that stands."""
+        if not attempt_ids or (head := await self.branch_head(run_id)) is None:
             return None
         wanted = f"%(trailers:key={ATTEMPT_TRAILER},valueonly,unfold,separator=%x1F)"
         listed = await self.git.ask(
             *("rev-list", "--topo-order", "--fixed-strings", f"--grep={ATTEMPT_TRAILER}:"),
             *(f"--format=%H%x00{wanted}", branch_ref(run_id)),
-            *(() if since is None else ("^" + _object_id(since),)),
+            *(() if since is None else ("^" + object_id(since),)),
         )
         for line in to_text(listed).split("\n"):
             commit, found, values = line.partition("\0")
-            if found and not set(attempt_ids).isdisjoint(values.split("\x1f")):
+            ours = found and not set(attempt_ids).isdisjoint(values.split("\x1f"))
+            if ours and await undone(self.git, commit, head) is None:
                 return commit
         return None
+
+    async def undo(
+        self, run_id: str, commit: str, *, message: str, trailers: Mapping[str, str], at: datetime
+    ) -> str | Conflicts:
+        """Takes back what `commit`, which is on the run's branch, did: a new commit there, and its id.
+
+        What later commits changed elsewhere stays. Where they changed the same lines nothing is done, and they are told.
+        A commit that was taken back already is not taken back again: the answer is the commit that did.
+        """
+        for _ in range(_TRIES):
+            head = await self.branch_head(run_id)
+            if head is None or not await self.has_commit(commit) or not await self.is_ancestor(commit, head):
+                raise InvalidInput(f"{commit} is not on the branch autopack/{run_id}")
+            if (already := await undone(self.git, commit, head)) is not None:
+                return already
+            taken = await take_back(self.git, commit, head)
+            if isinstance(taken, Conflicts):
+                return taken
+            named = {**trailers, UNDOES_TRAILER: commit}
+            try:
+                return await self.commit(
+                    run_id, tree=taken, parent=head, message=message, trailers=named, at=at
+                )
+            except BaseMoved:
+                continue
+        raise BaseMoved(f"{branch_ref(run_id)} moved {_TRIES} times while {commit} was taken back: try again")
 
     # Trees
 
     async def list_tree(self, treeish: str) -> dict[str, TreeEntry]:
         """Every file, link and submodule by its path; bytes that are not UTF-8 appear as surrogates."""
-        if not treeish or treeish.startswith("-") or _CONTROLS.search(treeish):
-            raise InvalidInput(f"{treeish!r} does not name a tree")
-        return parse_listing(await self.git.ask("ls-tree", "-r", "-z", "-l", "--full-tree", treeish))
+        return await objects.list_tree(self.git, treeish)
 
     async def read_blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
         """The contents of all of them, through one process; use it for what fits in memory."""
-        asked = list(dict.fromkeys(_object_id(oid) for oid in oids))
-        if not asked:
-            return {}
-        answer = await self.git.ask("cat-file", "--batch", stdin="".join(f"{o}\n" for o in asked).encode())
-        blobs, at = {}, 0
-        for oid in asked:
-            end = answer.index(b"\n", at)
-            facts = answer[at:end].split()
-            if len(facts) != 3 or facts[1] != b"blob":
-                raise GitFailed(f"object {oid} is missing or not a file: check the repository with git fsck")
-            at = end + 1 + int(facts[2])
-            blobs[oid] = answer[end + 1 : at]
-            at += 1
-        return blobs
+        return await objects.read_blobs(self.git, oids)
 
-    async def result_tree(self, base: str, plan: EditPlan) -> str:
-        """The tree of `base` with the plan's files in it, as objects; all of them or EditNotApplicable."""
-        placed = placements(await self.list_tree(_object_id(base)), plan)
+    async def read_files(self, treeish: str, paths: Iterable[str]) -> dict[str, File]:
+        """Those of the paths that exist there as a file, link or submodule."""
+        entries = await self.list_tree(treeish)
+        found = {path: entries[path] for path in paths if path in entries}
+        blobs = await self.read_blobs(entry.oid for entry in found.values() if entry.kind == "blob")
+        return {path: File(content=blobs.get(e.oid, b""), mode=e.mode) for path, e in found.items()}
+
+    async def result_tree(self, base: str, changes: Sequence[Change]) -> str:
+        """The tree of `base` with the changes in it, as objects; all of them or EditNotApplicable."""
+        placed = placements(await self.list_tree(object_id(base)), changes)
         if not placed:
             return await self._resolve(base, "tree")
-        with _private_directory() as private:
-            # git reads these copies of ours, never a file of the workspace.
-            for number, placement in enumerate(placed):
-                (private / str(number)).write_bytes(placement.content)
-            names = "".join(f"{private / str(number)}\n" for number in range(len(placed)))
-            oids = await self.git.ask(
-                "hash-object", "-w", "--no-filters", "--stdin-paths", stdin=names.encode()
-            )
-            index = {"GIT_INDEX_FILE": str(private / "index")}
-            await self.git.ask("read-tree", base, environment=index)
-            lines = b"".join(
-                f"{placement.mode} {oid}\t".encode() + to_bytes(placement.path) + b"\0"
-                for placement, oid in zip(placed, oids.decode("ascii").split(), strict=True)
-            )
-            await self.git.ask("update-index", "-z", "--index-info", stdin=lines, environment=index)
-            return (await self.git.ask("write-tree", environment=index)).decode("ascii").strip()
+        contents = [after.content for after in placed.values() if after is not None]
+        numbers = iter(range(len(contents)))
+        entries = {path: None if a is None else (a.mode, next(numbers)) for path, a in placed.items()}
+        return await objects.write_tree(self.git, base, contents, entries)
+
+    async def changes(self, base: str, tree: str, max_bytes: int) -> tuple[Change, ...]:
+        """What really differs, read from the trees alone: links and submodules too. Raises ChangesTooLarge."""
+        found = await objects.differences(self.git, base, tree)
+        wanted = [e.oid for each in found for e in (each.before, each.after) if e and e.mode != SUBMODULE]
+        size = await objects.total_size(self.git, wanted)
+        if size > max_bytes:
+            raise ChangesTooLarge(f"the changed files hold {size} bytes; at most {max_bytes} are read")
+        blobs = await self.read_blobs(wanted)
+
+        def file(entry: Entry | None) -> File | None:
+            return None if entry is None else File(content=blobs.get(entry.oid, b""), mode=entry.mode)
+
+        return tuple(Change(path=d.path, before=file(d.before), after=file(d.after)) for d in found)
+
+    async def stored_changes(self, base: str, tree: str) -> list[dict[str, Any]]:
+        """The same by object ids, as JSON: what an attempt keeps of its work; read backwards, the inverse."""
+        found = await objects.differences(self.git, base, tree)
+        return [{"path": d.path, "before": _stored(d.before), "after": _stored(d.after)} for d in found]
 
     async def changed_paths(self, base: str, tree: str) -> list[tuple[str, str]]:
         """(path, status) in git's order; status is A, D, M or T (the kind of file changed)."""
-        listed = await self.git.ask(
-            "diff-tree", "-r", "-z", "--name-status", "--no-renames", *_trees(base, tree)
-        )
-        fields = [to_text(field) for field in listed.split(b"\0")[:-1]]
-        return list(zip(fields[1::2], fields[0::2], strict=True))
+        return [(each.path, each.status) for each in await objects.differences(self.git, base, tree)]
 
     async def diff(self, base: str, tree: str, max_bytes: int) -> str:
         """A patch for reading; a note ends it where it was cut."""
@@ -214,20 +250,9 @@ def full_message(message: str, trailers: Mapping[str, str]) -> str:
     return "\n\n".join([body, "\n".join(lines)]).strip() + "\n"
 
 
-def _object_id(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text):
-        raise InvalidInput(f"{text!r} is not a full object id")
-    return text
+def _stored(entry: Entry | None) -> dict[str, str] | None:
+    return None if entry is None else {"mode": entry.mode, "oid": entry.oid}
 
 
 def _trees(base: str, tree: str) -> tuple[str, str]:
-    return _object_id(base), _object_id(tree)
-
-
-@contextmanager
-def _private_directory() -> Iterator[Path]:
-    try:
-        with TemporaryDirectory(prefix="autopack-index-") as name:
-            yield Path(name)
-    except OSError as error:
-        raise WorkspaceRefused(f"No temporary files can be written: {error}") from error
+    return object_id(base), object_id(tree)

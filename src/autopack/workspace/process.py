@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
@@ -22,8 +22,11 @@ _PATIENCE_SECONDS = 30.0
 _LONGEST_REPORT = 16 << 20
 # Imported rather than run as a script: Python compiles a script anew at every start.
 _START = (
-    "import sys; sys.path.append(sys.argv[1]); import supervisor; sys.exit(supervisor.main(int(sys.argv[2])))"
+    "import sys; sys.path.append(sys.argv[1]); from autopack.workspace import supervisor; "
+    "sys.exit(supervisor.main(int(sys.argv[2])))"
 )
+_PACKAGES = Path(__file__).parents[2]
+_MEMORY_BYTES = 4 << 30
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -34,16 +37,48 @@ class SupervisorNotReady(NotReady):
     code = "supervisor_not_ready"
 
 
+def _share_of_memory() -> int:
+    """4 GiB, or three quarters of a smaller machine's memory."""
+    try:
+        return min(_MEMORY_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4)
+    except (OSError, ValueError):
+        return _MEMORY_BYTES
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one command may use; None is no limit. `processes` holds for ordinary users, never for root."""
+    """What one command may use with all that it starts; None is no limit.
+
+    `memory_bytes` is address space, for each process by itself. `processes` and `total_memory_bytes` are of all
+    together, and hold for root too: the supervisor looks twenty times a second, and ends everything when passed.
+    """
 
     wall_seconds: float = 600.0
     memory_bytes: int | None = None
+    total_memory_bytes: int | None = field(default_factory=_share_of_memory)
     file_bytes: int | None = 1 << 30
     open_files: int | None = 1024
     processes: int | None = 512
     output_bytes: int = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confinement:
+    """What is taken from a command before it starts, beside its limits. The default is what every command gets."""
+
+    landlock: bool = False
+    """Only `readable` and `writable` files, and what else Landlock can close."""
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+    keeps_capabilities: bool = False
+    """For bubblewrap, which needs root's to make namespaces and drops them itself."""
+    pauses: bool = False
+    """The command is bubblewrap with our shell, which stops itself when the real one has left processes behind."""
+    feeds: tuple[bytes, ...] = ()
+    """To be read at descriptors 3, 4, ...; each small enough for a pipe to hold (4 KiB)."""
+
+
+PLAIN = Confinement()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +95,23 @@ class ProcessResult:
     """Processes that were still there when the command was over, and were killed."""
     unkilled: int = 0
     """Processes that not even SIGKILL ended within 20 s."""
+    over_limit: str | None = None
+    """Which limit of all processes together was passed, so that they were killed; None: none."""
     lost: bool = False
     """The supervisor itself was killed: how the command ended, and what it left running, is not known."""
 
 
 async def run_limited(
-    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], limits: Limits
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    limits: Limits,
+    confinement: Confinement = PLAIN,
 ) -> ProcessResult:
-    """Runs to the end, the time limit or the caller's cancellation; on each, every process of it is killed."""
+    """Runs to the end, a limit or the caller's cancellation; on each, every process of it is killed."""
     nonce = secrets.token_hex(16)
-    order = _order(nonce, command, cwd, environment, limits)
+    order = _order([nonce, str(cwd), *_numbers(limits), *_confined(confinement)], command, environment)
     report = bytearray()
     started = anyio.current_time()
     process = await _start_supervisor()
@@ -80,23 +122,35 @@ async def run_limited(
     finally:
         with anyio.CancelScope(shield=True):
             await _end(process, report)
-    return _result(bytes(report), nonce, anyio.current_time() - started)
+    return _result(bytes(report), nonce, anyio.current_time() - started, limits)
 
 
-def _order(
-    nonce: str, command: Sequence[str], cwd: Path, environment: Mapping[str, str], limits: Limits
-) -> bytes:
-    numbers = (limits.memory_bytes, limits.file_bytes, limits.open_files, limits.processes)
-    fields = [
-        *(nonce, str(cwd), str(limits.wall_seconds), str(limits.output_bytes)),
-        *("" if number is None else str(number) for number in numbers),
-        *(str(len(command)), *command),
-        *(f"{name}={value}" for name, value in environment.items()),
-    ]
+def _order(facts: Sequence[str], command: Sequence[str], environment: Mapping[str, str]) -> bytes:
+    fields = [*facts, *_counted(command), *(f"{name}={value}" for name, value in environment.items())]
     if any("\0" in field for field in fields):
         raise InvalidInput("a command or its environment holds a NUL")
     data = os.fsencode("\0".join(fields))
     return b"%d\n" % (len(data)) + data
+
+
+def _numbers(limits: Limits) -> list[str]:
+    optional = (
+        *(limits.memory_bytes, limits.file_bytes, limits.open_files),
+        *(limits.processes, limits.total_memory_bytes),
+    )
+    told = ["" if number is None else str(number) for number in optional]
+    return [str(limits.wall_seconds), str(limits.output_bytes), *told]
+
+
+def _confined(confinement: Confinement) -> list[str]:
+    flags = (confinement.landlock, confinement.keeps_capabilities, confinement.pauses)
+    readable, writable = (list(map(str, paths)) for paths in (confinement.readable, confinement.writable))
+    lists = (readable, writable, [feed.hex() for feed in confinement.feeds])
+    return [*("1" if flag else "0" for flag in flags), *(text for each in lists for text in _counted(each))]
+
+
+def _counted(texts: Sequence[str]) -> list[str]:
+    return [str(len(texts)), *texts]
 
 
 async def _start_supervisor() -> Process:
@@ -107,7 +161,7 @@ async def _start_supervisor() -> Process:
             process = await anyio.open_process(
                 [
                     *(sys.executable, "-I", "-S", "-E", "-X", "utf8", "-c", _START),
-                    *(str(Path(__file__).parent), str(os.getpid())),
+                    *(str(_PACKAGES), str(os.getpid())),
                 ],
                 stdin=PIPE,
                 stdout=PIPE,
@@ -153,10 +207,10 @@ async def _end(process: Process, report: bytearray) -> None:
     await process.aclose()
 
 
-def _result(report: bytes, nonce: str, duration_seconds: float) -> ProcessResult:
+def _result(report: bytes, nonce: str, duration_seconds: float, limits: Limits) -> ProcessResult:
     line, _, output = report.partition(b"\n")
     told = line.decode("ascii", "replace").split(" ")
-    if len(told) != 9 or not secrets.compare_digest(told[0].encode(), nonce.encode()):
+    if len(told) != 10 or not secrets.compare_digest(told[0].encode(), nonce.encode()):
         return ProcessResult(
             exit_code=None,
             signal=None,
@@ -168,7 +222,7 @@ def _result(report: bytes, nonce: str, duration_seconds: float) -> ProcessResult
             lost=True,
         )
     exit_code, ended_by = (None if number == "-" else int(number) for number in told[1:3])
-    total, head = int(told[7]), int(told[8])
+    total, head = int(told[8]), int(told[9])
     left_out = total - len(output)
     return ProcessResult(
         exit_code=exit_code,
@@ -179,7 +233,23 @@ def _result(report: bytes, nonce: str, duration_seconds: float) -> ProcessResult
         output_truncated=left_out > 0,
         survivors=int(told[5]),
         unkilled=int(told[6]),
+        over_limit=_over_limit(told[7], limits),
     )
+
+
+def _over_limit(told: str, limits: Limits) -> str | None:
+    kind, _, seen = told.partition(":")
+    if kind == "processes":
+        return f"{seen} processes at once, {limits.processes} are allowed"
+    if kind == "memory":
+        return (
+            f"{_mebibytes(seen)} of memory in all, {_mebibytes(limits.total_memory_bytes or 0)} are allowed"
+        )
+    return None
+
+
+def _mebibytes(number: str | int) -> str:
+    return f"{int(number) >> 20} MiB"
 
 
 def _joined(head: bytes, tail: bytes, left_out: int) -> str:

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -11,9 +12,14 @@ from pathlib import Path
 from anyio import CancelScope, to_thread
 
 from autopack.errors import WorkspaceRefused
+from autopack.workspace.liveness import identity, is_dead
 
 log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PREFIX = "autopack-check-"
+INDEX_PREFIX = "autopack-index-"
+_OWNER = ".owner"
+_LONGEST_OWNER = 1024
 
 
 @asynccontextmanager
@@ -21,6 +27,8 @@ async def scratch_directory(*, keep: bool = False) -> AsyncIterator[Path]:
     """Mode 0700, below the system's temporary directory, gone afterwards unless `keep`."""
     directory = _make()
     try:
+        if not keep:
+            mark_owner(directory)
         yield directory
     finally:
         if not keep:
@@ -28,9 +36,60 @@ async def scratch_directory(*, keep: bool = False) -> AsyncIterator[Path]:
                 await to_thread.run_sync(_remove, directory)
 
 
+def make_private(*directories: Path) -> None:
+    for directory in directories:
+        directory.mkdir(mode=0o700)
+
+
+def mark_owner(directory: Path) -> None:
+    """Writes down which process will remove it, so that another may once that one was killed."""
+    (directory / _OWNER).write_text(identity(), encoding="utf-8")
+
+
+def sweep_leftovers() -> int:
+    """Removes what killed processes of ours left in the temporary directory; returns how many directories.
+
+    Only such as this user owns and whose owner, written in them, is certainly dead on this machine.
+    """
+    swept = 0
+    for directory in _ours(Path(tempfile.gettempdir()).resolve()):
+        owner = _owner(directory)
+        if owner and is_dead(owner):
+            _remove(directory)
+            swept += not directory.exists()
+    return swept
+
+
+def _ours(temporary: Path) -> Iterator[Path]:
+    try:
+        entries = [each for each in os.scandir(temporary) if each.name.startswith((_PREFIX, INDEX_PREFIX))]
+    except OSError:
+        return
+    for entry in entries:
+        with suppress(OSError):
+            facts = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid():
+                yield Path(entry.path)
+
+
+def _owner(directory: Path) -> str:
+    """What is written in it; a check may have put a link, a pipe or anything else there."""
+    with suppress(OSError):
+        top = os.open(directory, _DIRECTORY)
+        try:
+            file = os.open(_OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=top)
+        finally:
+            os.close(top)
+        try:
+            return os.read(file, _LONGEST_OWNER).decode("utf-8", "replace").strip()
+        finally:
+            os.close(file)
+    return ""
+
+
 def _make() -> Path:
     try:
-        return Path(tempfile.mkdtemp(prefix="autopack-check-")).resolve()
+        return Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
     except OSError as error:
         raise WorkspaceRefused(f"No temporary directory can be made: {error}") from error
 

@@ -1,53 +1,57 @@
 """Runs one hostile command for workspace/process.py and leaves nothing of it behind.
 
-A program of its own, standard library only; no other module imports it. It reads the order from stdin and
-writes the report to stdout as its last act; the command inherits neither. stdin stays open as a lifeline:
-its end means that the executor is gone, however it died. On Linux the supervisor adopts every orphan below
-it, so that no double fork or setsid gets away; elsewhere it can only kill the command's process group.
+A program of its own, standard library only (with proctree, confine, landlock); process.py alone starts it. It reads
+the order from stdin and writes the report to stdout as its last act; the command inherits neither. stdin stays open
+as a lifeline: its end means that the executor is gone, however it died. On Linux the supervisor adopts every orphan
+below it, so that no double fork or setsid gets away; elsewhere it can only kill the command's process group. It looks
+at the whole tree many times a second, because RLIMIT_NPROC does nothing for root and RLIMIT_AS is each process's own.
 Order and report are plain bytes, because importing json would take as long as all the rest of a start.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import resource
 import select
-import signal
-import sys
 import time
+
+from autopack.workspace import confine, proctree
+from autopack.workspace.proctree import CHUNK, LINUX, Process
 
 TYPE_CHECKING = False  # importing typing costs time as well
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterator
+else:
+    import _signal as signal  # what the signal module wraps; its enums would take longer than all the rest
 
-LINUX = sys.platform == "linux"
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 GIVE_UP_SECONDS = 20.0
-CHUNK = 65536
 LAST_DRAIN_BYTES = 1 << 20
-
-
-def prctl(option: int, value: int) -> None:
-    if LINUX:
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+LOOK_SECONDS = 0.05
+LOOK_SHARE = 10  # looking takes at most this part of our time, however many processes the machine has
+# Below a command that pauses: bubblewrap, the first process of its namespace, and the shell that pauses.
+LINE = 3
 
 
 class Order:
     """Fields parted by NUL, which no command or variable can hold; an empty number is no limit."""
 
     def __init__(self, data: bytes) -> None:
-        fields = [os.fsdecode(field) for field in data.split(b"\0")]
-        self.nonce, self.cwd = fields[:2]
-        self.wall_seconds, self.output_bytes = float(fields[2]), int(fields[3])
-        self.memory_bytes, self.file_bytes, self.open_files, self.processes = map(number, fields[4:8])
-        variables = 9 + int(fields[8])
-        self.command = fields[9:variables]
-        self.environment = dict(field.split("=", 1) for field in fields[variables:])
+        fields = (os.fsdecode(field) for field in data.split(b"\0"))
+        self.nonce, self.cwd = next(fields), next(fields)
+        self.wall_seconds, self.output_bytes = float(next(fields)), int(next(fields))
+        self.memory_bytes, self.file_bytes, self.open_files = (number(next(fields)) for _ in range(3))
+        self.processes, self.total_memory_bytes = number(next(fields)), number(next(fields))
+        self.landlock, self.keeps_capabilities, self.pauses = (next(fields) == "1" for _ in range(3))
+        self.readable, self.writable, self.feeds, self.command = (several(fields) for _ in range(4))
+        self.environment = dict(field.split("=", 1) for field in fields)
 
 
 def number(text: str) -> int | None:
     return int(text) if text else None
+
+
+def several(fields: Iterator[str]) -> list[str]:
+    return [next(fields) for _ in range(int(next(fields)))]
 
 
 class Output:
@@ -72,6 +76,9 @@ class Supervisor:
         self.status: int | None = None  # of the command, as wait() tells it
         self.childless = False
         self.stop = self.timed_out = False
+        self.over = "-"  # the limit of the whole tree that was passed, and what was seen: "processes:600"
+        self.killed: set[int] = set()
+        self.next_look = time.monotonic() + LOOK_SECONDS
         self.child = -1
 
     def run(self) -> bytes:
@@ -79,13 +86,13 @@ class Supervisor:
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         started = time.monotonic()
-        self.child = start(self.order, writing)
+        self.child = confine.start(self.order, writing)
         os.close(writing)
         self.wait(reading, wake, started + self.order.wall_seconds)
         duration = time.monotonic() - started
-        survivors, left = self.kill_all()
+        left = self.kill_all()
         self.drain(reading, LAST_DRAIN_BYTES)
-        return self.report(duration, survivors, left)
+        return self.report(duration, left)
 
     def listen(self) -> int:
         """Signals become bytes in a pipe that `wait` polls."""
@@ -102,23 +109,73 @@ class Supervisor:
         self.stop = True
 
     def wait(self, reading: int, wake: int, deadline: float) -> None:
-        """Until the command ends, its time is over, or nobody wants it any more."""
+        """Until the command ends, its time is over, it takes too much, or nobody wants it any more."""
         poll = select.poll()
         for descriptor in (0, reading, wake):
             poll.register(descriptor, select.POLLIN)
-        while True:
-            self.reap()
-            left = deadline - time.monotonic()
-            self.timed_out = self.status is None and not self.stop and left <= 0
-            if self.status is not None or self.stop or self.timed_out:
-                return
-            for descriptor, _ in poll.poll(left * 1000 + 1):
+        while not self.ended(deadline):
+            left = min(deadline, self.next_look) - time.monotonic()
+            for descriptor, _ in poll.poll(max(left, 0) * 1000 + 1):
                 if descriptor == 0:
                     self.stop = True
                 elif descriptor == wake:
                     os.read(wake, CHUNK)
                 elif self.drain(reading, CHUNK):
                     poll.unregister(reading)
+
+    def ended(self, deadline: float) -> bool:
+        self.reap()
+        if self.status is not None or self.stop:
+            return True
+        if LINUX and time.monotonic() >= self.next_look:
+            self.look()
+        self.timed_out = self.over == "-" and time.monotonic() >= deadline
+        return self.timed_out or self.over != "-"
+
+    def look(self) -> None:
+        """At the whole tree: is it too large, has its command ended and left something behind?"""
+        began = time.monotonic()
+        below = proctree.descendants()
+        spare = LINE if self.order.pauses else 0
+        if self.order.processes is not None and len(below) > self.order.processes + spare:
+            self.over = f"processes:{len(below) - spare}"
+        elif self.order.total_memory_bytes is not None:
+            held = proctree.memory(below, self.order.total_memory_bytes)
+            if held > self.order.total_memory_bytes:
+                self.over = f"memory:{held}"
+        if self.order.pauses and self.over == "-":
+            self.end_pause(below)
+        now = time.monotonic()
+        self.next_look = now + max(LOOK_SECONDS, (now - began) * LOOK_SHARE)
+
+    def end_pause(self, below: dict[int, Process]) -> None:
+        """Where the command's shell stopped itself because processes are left, they are killed, and it goes on.
+
+        A command that stops the shell to make us believe that it has ended is killed too, and the shell says so.
+        """
+        line = self.line(below)[:LINE]
+        if len(line) < LINE or below[line[-1]].state != "T":
+            return
+        give_up = time.monotonic() + GIVE_UP_SECONDS
+        while time.monotonic() < give_up:
+            left = {pid for pid, each in self.freeze(set(line)).items() if each.state != "Z"}
+            if not left:
+                break
+            self.killed |= left
+            for pid in left:
+                send(pid, signal.SIGKILL)
+            time.sleep(0.0005)
+        send(line[-1], signal.SIGCONT)
+
+    def line(self, below: dict[int, Process]) -> list[int]:
+        """The command itself; where it pauses, also what stands above it. The first of its parent's is the oldest."""
+        line = [self.child]
+        for _ in range(LINE if self.order.pauses else 0):
+            mine = [process for process in below.values() if process.parent == line[-1]]
+            if not mine:
+                break
+            line.append(min(mine, key=lambda process: (process.started, process.pid)).pid)
+        return line
 
     def drain(self, reading: int, limit: int) -> bool:
         """Takes what is there; True at its end."""
@@ -145,26 +202,33 @@ class Supervisor:
             if pid == self.child:
                 self.status = status
 
-    def kill_all(self) -> tuple[int, int]:
-        """How many had to be killed beside the command itself, and how many are left (0 unless stuck)."""
+    def kill_all(self) -> int:
+        """Everything below, counted in `killed` beside the command itself. How many are left: 0 unless stuck."""
         if not LINUX:
-            return self.kill_group()
-        killed: set[int] = set()
+            self.kill_group()
+            return 0
+        # With the end of bubblewrap all in its namespace ends; whoever is still seen is on the way out.
+        counted = self.status is None or not self.order.pauses
+        expected = set(self.line(proctree.descendants()))
         give_up = time.monotonic() + GIVE_UP_SECONDS
         while not self.childless and time.monotonic() < give_up:
-            found = self.freeze()
-            killed.update(pid for pid, state in found.items() if state != "Z" and pid != self.child)
+            found = self.freeze(set())
+            if counted:
+                self.killed.update(
+                    pid for pid, each in found.items() if each.state != "Z" and pid not in expected
+                )
             for pid in found:
                 send(pid, signal.SIGKILL)
             time.sleep(0.0005)
             self.reap()
-        return len(killed), 0 if self.childless else len(descendants())
+        return 0 if self.childless else len(proctree.descendants())
 
-    def freeze(self) -> dict[int, str]:
+    def freeze(self, spared: set[int]) -> dict[int, Process]:
         """Stops every descendant, and looks again until there is no new one: a stopped process cannot fork."""
-        stopped: dict[int, str] = {}
+        stopped: dict[int, Process] = {}
         for _ in range(50):
-            fresh = {pid: state for pid, state in descendants().items() if pid not in stopped}
+            below = proctree.descendants()
+            fresh = {pid: each for pid, each in below.items() if pid not in stopped and pid not in spared}
             if not fresh:
                 break
             for pid in fresh:
@@ -172,18 +236,17 @@ class Supervisor:
             stopped.update(fresh)
         return stopped
 
-    def kill_group(self) -> tuple[int, int]:
+    def kill_group(self) -> None:
         try:
             os.killpg(self.child, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
-            return 0, 0
+            return
         if self.status is None:
             self.status = os.waitpid(self.child, 0)[1]
-        return 0, 0
 
-    def report(self, duration: float, survivors: int, left: int) -> bytes:
+    def report(self, duration: float, left: int) -> bytes:
         code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
-        ended = code is not None and code >= 0 and not self.timed_out and not self.stop
+        ended = code is not None and code >= 0 and not (self.timed_out or self.stop or self.over != "-")
         output = self.output
         facts = [
             self.order.nonce,
@@ -191,49 +254,13 @@ class Supervisor:
             -code if code is not None and code < 0 else "-",
             int(self.timed_out),
             duration,
-            survivors,
+            len(self.killed),
             left,
+            self.over,
             output.total,
             len(output.head),
         ]
         return " ".join(map(str, facts)).encode() + b"\n" + output.head + output.tail
-
-
-def processes() -> Iterator[tuple[os.DirEntry[str], list[str]]]:
-    """Each /proc/PID with the fields of its stat after the name: state, parent, ..."""
-    with os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdigit():
-                try:
-                    line = read(f"/proc/{entry.name}/stat").decode("latin-1")
-                except OSError:
-                    continue
-                # The name is in brackets and may hold anything, brackets too.
-                yield entry, line[line.rindex(")") + 2 :].split()
-
-
-def read(path: str) -> bytes:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        return os.read(file, CHUNK)
-    finally:
-        os.close(file)
-
-
-def descendants() -> dict[int, str]:
-    """Every process below this one, with its state (Z: already dead)."""
-    states: dict[int, str] = {}
-    children: dict[int, list[int]] = {}
-    for entry, (state, parent, *_) in processes():
-        states[int(entry.name)] = state
-        children.setdefault(int(parent), []).append(int(entry.name))
-    below: dict[int, str] = {}
-    todo = children.get(os.getpid(), [])
-    while todo:
-        pid = todo.pop()
-        below[pid] = states[pid]
-        todo.extend(children.get(pid, []))
-    return below
 
 
 def send(pid: int, number: int) -> None:
@@ -241,75 +268,6 @@ def send(pid: int, number: int) -> None:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
         return
-
-
-def start(order: Order, output: int) -> int:
-    """The command in a session of its own, with its limits, and no descriptor but 0, 1 and 2."""
-    threads = own_threads() if order.processes and os.getuid() else 0
-    supervisor = os.getpid()
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        become_command(order, output, supervisor, threads)
-        os.execvpe(order.command[0], order.command, order.environment)
-    except (OSError, ValueError) as error:
-        os.write(2, f"autopack: {order.command[0]} cannot be started: {error}\n".encode())
-    finally:
-        os._exit(127)
-
-
-def become_command(order: Order, output: int, supervisor: int, threads: int) -> None:
-    os.setsid()
-    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.closerange(3, 4096)
-    for number in (
-        signal.SIGCHLD,
-        signal.SIGTERM,
-        signal.SIGINT,
-        signal.SIGHUP,
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-    ):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    # Without new privileges no descendant can become another user, whom we could not kill.
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != supervisor:
-        os._exit(127)
-    os.chdir(order.cwd)
-    limit(resource.RLIMIT_CORE, 0)
-    limit(resource.RLIMIT_FSIZE, order.file_bytes)
-    limit(resource.RLIMIT_NOFILE, order.open_files)
-    limit(resource.RLIMIT_AS, order.memory_bytes)
-    if threads and order.processes:
-        limit(resource.RLIMIT_NPROC, threads + order.processes)
-
-
-def limit(kind: int, value: int | None) -> None:
-    if value is None:
-        return
-    hard = resource.getrlimit(kind)[1]
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(kind, (value, value))
-
-
-def own_threads() -> int:
-    """RLIMIT_NPROC counts all threads of the user, not only ours."""
-    if not LINUX:
-        return 0
-    count = 1
-    for entry, fields in processes():
-        try:
-            if entry.stat().st_uid == os.getuid():
-                count += int(fields[17])
-        except OSError:
-            continue
-    return count
 
 
 def read_order() -> Order | None:
@@ -324,10 +282,11 @@ def read_order() -> Order | None:
 
 
 def main(executor: int) -> int:
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
-    prctl(PR_SET_DUMPABLE, 0)  # so that the command, the same user, cannot open our descriptors through /proc
+    confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
+    # So that the command, the same user, cannot open our descriptors through /proc.
+    confine.prctl(confine.PR_SET_DUMPABLE, 0)
     # Tied to the thread that started us: the event loop's, which lives as long as it waits for us.
-    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != executor:
         return 1
     order = read_order()

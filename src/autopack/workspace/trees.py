@@ -1,14 +1,23 @@
-"""Trees as values: what git lists, and where an edit plan's files may be placed in it. Pure."""
+"""Trees as values: what git lists, and whether changes may be made to it. Pure."""
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from autopack.domain.edits import EditPlan
+from autopack.domain.changes import EXECUTABLE, REGULAR, SYMLINK, Change, File
 from autopack.errors import InvalidInput
 from autopack.workspace.paths import to_text, unsafe_reason
 
-REGULAR, EXECUTABLE, SYMLINK = "100644", "100755", "120000"
+__all__ = [
+    "EXECUTABLE",
+    "REGULAR",
+    "SYMLINK",
+    "EditNotApplicable",
+    "TreeEntry",
+    "parse_listing",
+    "placements",
+]
 
 
 class EditNotApplicable(InvalidInput):
@@ -37,42 +46,70 @@ def parse_listing(listing: bytes) -> dict[str, TreeEntry]:
     return entries
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    path: str
-    mode: str
-    content: bytes
+def placements(base: Mapping[str, TreeEntry], changes: Iterable[Change]) -> dict[str, File | None]:
+    """What is to be at each path afterwards; None for nothing. Raises EditNotApplicable unless all of it can be.
 
-
-def placements(base: Mapping[str, TreeEntry], plan: EditPlan) -> list[Placement]:
-    """Every file of the plan with the mode it gets: that of the file it replaces, else an ordinary one."""
-    directories = {parent for path in base for parent in _parents(path)}
-    taken: set[str] = set()
-    placed = []
-    for edit in plan.files:
-        mode = _mode_at(edit.path, base, directories)
-        if edit.path in taken or any(parent in taken for parent in _parents(edit.path)):
-            raise EditNotApplicable(f"{edit.path}: the plan names it twice, or as a file and as a directory")
-        taken.add(edit.path)
-        directories.update(_parents(edit.path))
-        placed.append(Placement(edit.path, mode, _encoded(edit.path, edit.content)))
+    The base must be what the changes were made for: where a file is not what `before` says, nothing is written.
+    """
+    placed: dict[str, File | None] = {}
+    for change in changes:
+        if change.path in placed:
+            raise EditNotApplicable(f"{change.path}: the plan changes it twice")
+        _require_base(change, base.get(change.path))
+        if change.after is not None:
+            _require_writable(change.path, change.after, base.get(change.path))
+        placed[change.path] = change.after
+    refuse_conflicts(base, placed)
     return placed
 
 
-def _mode_at(path: str, base: Mapping[str, TreeEntry], directories: set[str]) -> str:
+def refuse_conflicts(base: Mapping[str, TreeEntry], placed: Mapping[str, object | None]) -> None:
+    """No written path may be a directory of the result, nor have a file of it above."""
+    afterwards = base.keys() - placed.keys() | {path for path, what in placed.items() if what is not None}
+    directories = {parent for path in afterwards for parent in _parents(path)}
+    for path in (path for path, what in placed.items() if what is not None):
+        if path in directories:
+            raise EditNotApplicable(f"{path} is a directory")
+        for parent in _parents(path):
+            if parent in afterwards:
+                what = f"is {_what(base[parent])}" if parent in base else "is made a file by the same plan"
+                raise EditNotApplicable(f"{path} cannot be written: {parent} {what}")
+
+
+def _require_base(change: Change, entry: TreeEntry | None) -> None:
+    if change.before is None and entry is not None:
+        raise EditNotApplicable(f"{change.path} is to be new, but is {_what(entry)} already")
+    if change.before is not None and entry is None:
+        raise EditNotApplicable(f"{change.path} is to be changed, but does not exist")
+    if change.before is not None and entry is not None and not _is(change.before, entry):
+        raise EditNotApplicable(f"{change.path} is no longer what it was when the plan was made")
+
+
+def _is(file: File, entry: TreeEntry) -> bool:
+    if file.mode != entry.mode:
+        return False
+    return entry.kind == "commit" or blob_id(file.content, entry.oid) == entry.oid
+
+
+def blob_id(content: bytes, like: str) -> str:
+    """The id that git gives to a file's content, in the same kind of repository as the id `like`."""
+    header = b"blob %d\0" % len(content)
+    if len(like) == 64:
+        return hashlib.sha256(header + content).hexdigest()
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
+
+
+def _require_writable(path: str, after: File, entry: TreeEntry | None) -> None:
     if reason := unsafe_reason(path):
         raise EditNotApplicable(f"{path!r} cannot be written: {reason}")
-    if path in directories:
-        raise EditNotApplicable(f"{path} is a directory")
-    for parent in _parents(path):
-        if parent in base:
-            raise EditNotApplicable(f"{path} cannot be written: {parent} is {_what(base[parent])}")
-    entry = base.get(path)
-    if entry is None:
-        return REGULAR
-    if entry.mode not in (REGULAR, EXECUTABLE, "100664"):
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise EditNotApplicable(f"{path!r} is not text: {error.reason}") from error
+    if entry is not None and entry.mode not in (REGULAR, EXECUTABLE, "100664"):
         raise EditNotApplicable(f"{path} cannot be written: it is {_what(entry)}")
-    return EXECUTABLE if entry.mode == EXECUTABLE else REGULAR
+    if after.mode not in (REGULAR, EXECUTABLE):
+        raise EditNotApplicable(f"{path} cannot be written: {after.mode} is not the mode of an ordinary file")
 
 
 def _what(entry: TreeEntry) -> str:
@@ -83,11 +120,3 @@ def _what(entry: TreeEntry) -> str:
 
 def _parents(path: str) -> Iterator[str]:
     return (str(parent) for parent in PurePosixPath(path).parents if parent.name)
-
-
-def _encoded(path: str, content: str) -> bytes:
-    try:
-        path.encode("utf-8")
-        return content.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise EditNotApplicable(f"{path!r} or its content is not text: {error.reason}") from error

@@ -1,0 +1,254 @@
+"""The project's own checks, run on an export of exactly the tree that is judged."""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from autopack.domain.testing import RunKind, TestResult
+from autopack.errors import WorkspaceRefused
+from autopack.workspace.checks import detection, places
+from autopack.workspace.checks.report import CheckReport, CheckResult
+from autopack.workspace.checks.sentinel import (
+    EVERYTHING,
+    Selection,
+    is_pytest,
+    judge,
+    readable,
+    runs_in,
+    watch,
+)
+from autopack.workspace.checks.settings import CheckSettings
+from autopack.workspace.git import GitWorkspace
+from autopack.workspace.pool import ExportPool, open_pool
+from autopack.workspace.process import ProcessResult
+from autopack.workspace.sandbox import Sandbox, SandboxLevel, View, check_environment
+from autopack.workspace.scratch import scratch_directory
+from autopack.workspace.trees import TreeEntry
+
+_APART = frozenset({SandboxLevel.FULL, SandboxLevel.FILES})
+_SETUP_WORDS = 2000
+_UNITTEST_FOUND_NONE = 5
+_SETS_PYTHON_PATH = re.compile(r"(?<![^\s;&|(])PYTHONPATH=")
+Folders = Mapping[Path, Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to run on which tree. `base` is the commit whose set-up is used, `modules` the changed code."""
+
+    tree: str
+    base: str
+    commands: tuple[str, ...]
+    settings: CheckSettings
+    modules: tuple[str, ...] = ()
+    select: Selection = EVERYTHING
+    to_the_end: bool = False
+    """Runs every command, whatever became of those before it."""
+
+
+@dataclass(kw_only=True)
+class Checks:
+    """Lives as long as a drain: exports and set-ups are used again."""
+
+    git: GitWorkspace
+    sandbox: Sandbox
+    pool: ExportPool
+    prepared: Path
+    _setups: dict[str, Folders] = field(default_factory=dict)
+    _preparing: anyio.Lock = field(default_factory=anyio.Lock)
+    _pytest_works: dict[str, bool] = field(default_factory=dict)
+
+    async def run(self, job: Job) -> CheckReport:
+        """In order; ends at a command that is red without saying which tests are, or that cannot be believed."""
+        if not job.commands:
+            return CheckReport(results=(), level=self.sandbox.level)
+        folders = await self._folders(job)
+        results: list[CheckResult] = []
+        again = self.sandbox.level in _APART
+        async with scratch_directory() as scratch, self.pool.exported(job.tree, again=again) as export:
+            room = self._room(scratch, export.directory, folders, job.settings)
+            for command in job.commands:
+                results.append(await room.run(command, job))
+                if not job.to_the_end and _ends(results[-1]):
+                    break
+        return CheckReport(
+            results=tuple(results), level=self.sandbox.level, skipped_links=export.skipped_links
+        )
+
+    async def detect(self, treeish: str, settings: CheckSettings, base: str) -> tuple[str, ...]:
+        """The commands of a project that names none."""
+        entries = await self.git.list_tree(treeish)
+        wanted = {name: entries[name] for name in detection.READ if name in entries}
+        blobs = await self.git.read_blobs(entry.oid for entry in wanted.values() if entry.kind == "blob")
+        contents = {
+            name: blobs.get(entry.oid, b"").decode("utf-8", "replace") for name, entry in wanted.items()
+        }
+        works = (
+            detection.holds_python_tests(entries)
+            and not detection.configures_pytest(contents)
+            and await self._can_import_pytest(settings, base)
+        )
+        return detection.detect(entries, contents, pytest_works=works)
+
+    async def _can_import_pytest(self, settings: CheckSettings, base: str) -> bool:
+        key = _key(settings, base)
+        if key not in self._pytest_works:
+            asked = Job(tree=base, base=base, commands=('python3 -c "import pytest"',), settings=settings)
+            self._pytest_works[key] = (await self.run(asked)).passed
+        return self._pytest_works[key]
+
+    def _room(self, scratch: Path, tree: Path, folders: Folders, settings: CheckSettings) -> "_Room":
+        home, tmp, results = (scratch / name for name in ("home", "tmp", "results"))
+        for directory in (home, tmp, results):
+            directory.mkdir(mode=0o700)
+        view = View(
+            tree=tree, shown_at=tree if self.git.root == self.git.git_dir else self.git.root,
+            home=home, tmp=tmp, results=results, read_only=folders,
+        )  # fmt: skip
+        place = self.sandbox.place(view)
+        environment = check_environment(os.environ, home=home, tmp=tmp, extra=settings.env)
+        environment["PATH"] = os.pathsep.join([*places.search_path(folders, place), environment["PATH"]])
+        if venv := places.virtual_environment(folders, place):
+            environment["VIRTUAL_ENV"] = venv
+        first = places.python_path(folders, (self.git.root, *self._setup_trees()), place)
+        return _Room(sandbox=self.sandbox, view=view, environment=_with_python_path(environment, first))
+
+    def _setup_trees(self) -> list[Path]:
+        return [folder for folder in self.prepared.glob("*/tree") if folder.is_dir()]
+
+    async def _folders(self, job: Job) -> Folders:
+        kept = places.kept_folders(self.git.root, job.settings.keep)
+        if not job.settings.setup:
+            return kept
+        key = _key(job.settings, job.base)
+        async with self._preparing:
+            if key not in self._setups:
+                self._setups[key] = await self._set_up(key, job, kept)
+        return {**kept, **self._setups[key]}
+
+    async def _set_up(self, key: str, job: Job, kept: Folders) -> Folders:
+        """Runs the set-up in an export of the base that stays; what it makes there is bound into every check."""
+        entries: Mapping[str, TreeEntry] = await self.git.list_tree(job.base)
+        own = self.prepared / key
+        own.mkdir(mode=0o700, exist_ok=True)
+        async with scratch_directory() as scratch:
+            await self.git.export(job.base, own / "tree")
+            room = self._room(scratch, own / "tree", kept, job.settings)
+            for command in job.settings.setup:
+                ended = await room.start(command, job)
+                if ended.exit_code != 0:
+                    raise WorkspaceRefused(
+                        f"autopack.toml: [checks] setup failed at {job.base[:12]}: {command}: "
+                        f"{_how(ended)}\n{ended.output[-_SETUP_WORDS:]}"
+                    )
+        return places.left_by_setup(own / "tree", tuple(entries), kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Room:
+    """Where the commands of one job run, one after the other."""
+
+    sandbox: Sandbox
+    view: View
+    environment: Mapping[str, str]
+
+    async def run(self, command: str, job: Job) -> CheckResult:
+        if not is_pytest(command):
+            return _by_exit_code(command, await self.start(command, job))
+        watched = watch(
+            command, results=self.view.results, tree=self.sandbox.place(self.view), here=self.view.tree,
+            modules=job.modules, select=job.select,
+        )  # fmt: skip
+        environment = _with_python_path(self.environment, [str(watched.python_path)])
+        ended = await replace(self, environment=environment).start(watched.command, job)
+        told = await to_thread.run_sync(judge, watched, ended)
+        # The sentinel fails in every run that counts; what is told is the exit code without it.
+        code = 0 if told.kind is RunKind.PASSED else ended.exit_code
+        shown = replace(ended, exit_code=code, output=readable(watched, ended.output))
+        result = _result(command, shown, told.kind, reason=told.reason, tests=told.results)
+        return replace(result, directory=runs_in(command))
+
+    async def start(self, command: str, job: Job) -> ProcessResult:
+        command = _keeping_python_path(command, self.environment)
+        return await self.sandbox.run(
+            ["/bin/sh", "-c", command], view=self.view, environment=self.environment, limits=job.settings.limits
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def open_checks(git: GitWorkspace, sandbox: Sandbox) -> AsyncIterator[Checks]:
+    async with open_pool(git) as pool, scratch_directory() as prepared:
+        yield Checks(git=git, sandbox=sandbox, pool=pool, prepared=prepared)
+
+
+async def run_checks(
+    git: GitWorkspace, tree: str, commands: Sequence[str], *, settings: CheckSettings, sandbox: Sandbox
+) -> CheckReport:
+    """Once, without anything to compare with: every command must be green."""
+    async with open_checks(git, sandbox) as checks:
+        return await checks.run(Job(tree=tree, base=tree, commands=tuple(commands), settings=settings))
+
+
+def _key(settings: CheckSettings, base: str) -> str:
+    facts = json.dumps([settings.facts(), base], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:24]
+
+
+def _with_python_path(environment: Mapping[str, str], first: Sequence[str]) -> dict[str, str]:
+    known = environment.get("PYTHONPATH", "")
+    parts = [*first, *([known] if known else [])]
+    return {**environment, **({"PYTHONPATH": os.pathsep.join(parts)} if parts else {})}
+
+
+def _keeping_python_path(command: str, environment: Mapping[str, str]) -> str:
+    """`PYTHONPATH=src pytest` adds to what must come first on Python's path, instead of taking its place."""
+    first = environment.get("PYTHONPATH")
+    if first is None:
+        return command
+    return _SETS_PYTHON_PATH.sub(lambda found: f"{found[0]}{shlex.quote(first)}:", command)
+
+
+def _ends(result: CheckResult) -> bool:
+    return not result.passed and (result.tests is None or result.kind is RunKind.VOID)
+
+
+def _by_exit_code(command: str, ended: ProcessResult) -> CheckResult:
+    if ended.timed_out:
+        return _result(command, ended, RunKind.TIMED_OUT, reason=_how(ended))
+    if ended.exit_code == 0 and not _ran_no_unittest(command, ended.output):
+        return _result(command, ended, RunKind.PASSED)
+    if "unittest" in command and (ended.exit_code in (0, _UNITTEST_FOUND_NONE)):
+        return _result(command, ended, RunKind.NO_TESTS, reason="no test ran")
+    return _result(command, ended, RunKind.FAILED, reason=_how(ended))
+
+
+def _ran_no_unittest(command: str, output: str) -> bool:
+    """Before Python 3.12 unittest is content with nothing."""
+    return "unittest" in command and "\nRan 0 tests in " in f"\n{output}"
+
+
+def _result(
+    command: str, ended: ProcessResult, kind: RunKind, *, reason: str = "", tests: Mapping[str, TestResult] | None = None
+) -> CheckResult:  # fmt: skip
+    return CheckResult(
+        command=command, kind=kind, exit_code=ended.exit_code, signal=ended.signal, timed_out=ended.timed_out,
+        duration_seconds=ended.duration_seconds, output=ended.output, survivors=ended.survivors,
+        tests=tests, reason=reason,
+    )  # fmt: skip
+
+
+def _how(ended: ProcessResult) -> str:
+    if ended.timed_out:
+        return f"it was stopped at its time limit, after {ended.duration_seconds:.1f} s"
+    if ended.signal is not None:
+        return f"it was ended by signal {ended.signal}"
+    return "it was stopped" if ended.exit_code is None else f"exit code {ended.exit_code}"
