@@ -228,7 +228,7 @@ async def open_worker(
         )  # fmt: skip
         pipeline = Pipeline(
             client=client, git=git, builder=builder, auditor=Auditor(llm=models.auditor, second=models.second_auditor),
-            checking=checking, clock=clock, choose=models.choose, dual_auditor=settings.dual_auditor, redact=redact,
+            checking=checking, clock=clock, choose=models.choose, has_stronger=lambda claim: table.has_stronger(claim.escalations), dual_auditor=settings.dual_auditor, redact=redact,
             lease_seconds=settings.lease_seconds,
         )  # fmt: skip
         worker = Worker(

@@ -128,6 +128,7 @@ class Stage:
         telemetry: bool = True,
         choose: Callable[..., Any] = lambda *_: None,
         instead: Mapping[str, Any] | None = None,
+        wrap: Callable[[Pipeline], Any] = lambda pipeline: pipeline,
         **request: Any,
     ) -> Drained:
         """One drain as `bootstrap.open_worker` sets it up, but for the model."""
@@ -139,7 +140,7 @@ class Stage:
             )  # fmt: skip
             run = await self.client.run(run_id)
             worker = Worker(
-                self.client, replace(pipeline, **(instead or {})), name="test", clock=Clock(), report=self.progress.append,
+                self.client, wrap(replace(pipeline, **(instead or {}))), name="test", clock=Clock(), report=self.progress.append,
                 base_commit=run.base_commit or await workspace.head_commit(),
             )  # fmt: skip
             drained = Drained()

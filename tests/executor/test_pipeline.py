@@ -163,7 +163,10 @@ async def test_a_protected_file_waits_for_a_person_who_sees_the_diff(stage):
     waiting = await stage.phase()
     assert (waiting.state, waiting.attempts) == (PhaseState.GATE, 1)
     assert (request.status, request.phase_id, request.base_commit) == ("pending", "p1", base)
-    assert request.reasons == ("Makefile: decides how the project is built or tested: a person decides",)
+    assert request.reasons == (
+        "Makefile: decides how the project is built or tested: a person decides",
+        "the checks are green only with its own Makefile, which decides how tests run",
+    )
     assert "diff --git a/Makefile b/Makefile\nnew file mode 100644" in request.diff
     assert request.diff.endswith("@@ -0,0 +1,2 @@\n+all:\n+\techo hello\n")
     assert request.diff_hash == hashlib.sha256(request.diff.encode()).hexdigest()

@@ -41,7 +41,10 @@ def undo(
 def audit(
     run_id: RunArgument, workspace: Workspace = Path(), api_url: ApiUrl = None, database_url: DatabaseUrl = None, as_json: Json = False
 ) -> int:  # fmt: skip
-    """Make every past decision of a run again from its trees and policies; exit code 1 at the first difference."""
+    """Make every past decision of a run again from its trees and policies; exit code 1 at the first difference.
+
+    Exit code 3 where there are decisions and none of them can be made again, as in another repository.
+    """
 
     async def do(client: "AutopackClient") -> list["Audited"]:
         from autopack.executor.auditing import audit_run
@@ -57,15 +60,17 @@ def audit(
 
     found = with_client(api_url, database_url, do)
     differing = [each for each in found if each.differences]
+    again = sum(1 for each in found if each.skipped is None)
     if as_json:
         result_json({"run_id": run_id, "attempts": found, "agrees": not differing})
     else:
         for each in found:
             result(_line(each))
-        again = sum(1 for each in found if each.skipped is None)
         result(
             f"{run_id}: {again} decisions made again, {len(differing)} differ, {len(found) - again} skipped"
         )
+    if not again:
+        return 3 if found else 0
     return 1 if differing else 0
 
 

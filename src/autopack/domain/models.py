@@ -46,6 +46,10 @@ class ModelTable:
             return step
         return self.category.get(task_category, {}).get(role, step)
 
+    def has_stronger(self, escalations: int) -> bool:
+        """Whether a further failure would bring another builder."""
+        return escalations + 1 < len(self.ladder)
+
     def format_for(self, model: str) -> str:
         return self.formats.get(model) or self.formats.get(DEFAULT, Format.WHOLE_FILES)
 

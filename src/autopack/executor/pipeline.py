@@ -11,6 +11,8 @@ from autopack.client import AutopackClient
 from autopack.clock import Clock
 from autopack.domain import audit, edits, gate, policy
 from autopack.domain.changes import Change
+from autopack.domain.failures import Action as FailureAction
+from autopack.domain.failures import action
 from autopack.domain.gate import Decision, Verdict
 from autopack.domain.messages import Role
 from autopack.domain.phases import ApprovedPlan, AttemptOutcome, Claim, FailureKind, Outcome
@@ -70,6 +72,8 @@ class Pipeline:
     clock: Clock
     choose: Callable[[Role, Claim], LLM | None] = lambda _role, _claim: None
     """A model that overrides the builder's or the auditor's own for this claim."""
+    has_stronger: Callable[[Claim], bool] = lambda _claim: False
+    """Whether the ladder of models has a step above the builder that this claim gets."""
     dual_auditor: bool | None = None
     """What the person asked for; None leaves it to the phase and the policy."""
     redact: Callable[[str], str] = lambda text: text
@@ -89,12 +93,11 @@ class Pipeline:
         try:
             outcome = await self._run(claim, record, timed)
         except PhaseFailed as failure:
+            stronger = action(failure.kind) is FailureAction.ESCALATE_MODEL and self.has_stronger(claim)
             outcome = record.outcome(
-                AttemptOutcome.FAILED,
-                failure_kind=failure.kind,
-                reason=failure.reason,
-                retryable=failure.retryable,
-            )
+                AttemptOutcome.FAILED, failure_kind=failure.kind, reason=failure.reason,
+                retryable=failure.retryable or stronger,
+            )  # fmt: skip
         return replace(outcome, timings=timings)
 
     async def _run(self, claim: Claim, record: Record, step: Step) -> Outcome:

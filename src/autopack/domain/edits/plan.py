@@ -120,7 +120,11 @@ def from_json(stored: Mapping[str, Any]) -> EditPlan:
 
 def _stored(value: FileEdit | Block) -> dict[str, Any]:
     named = {field.name: (getattr(value, field.name), field.default) for field in fields(value)}
-    return {name: now for name, (now, usual) in named.items() if name != "blocks" and now != usual}
+    return {
+        name: list(now) if isinstance(now, tuple) else now
+        for name, (now, usual) in named.items()
+        if name != "blocks" and now != usual
+    }
 
 
 def _stored_blocks(edit: FileEdit) -> dict[str, Any]:
