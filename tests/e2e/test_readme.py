@@ -37,12 +37,15 @@ def clone(tmp_path: Path) -> Path:
 
 def test_every_command_works_in_order(clone: Path) -> None:
     assert (clone / ".venv" / "bin" / "autopack").exists(), "run the tests through `make test`"
-    first, look, own, model, server = blocks("sh")
+    first, look, decide, own, model, server = blocks("sh")
     (plan,) = blocks("yaml")
     (clone / "plan.yaml").write_text(plan, encoding="utf-8")
     assert first.split("\n")[:2] == ["make demo", "make test"]
     shell(clone, "make demo\nmake --dry-run test\n")
     assert len(shell(clone, look).splitlines()) > 20
+    decided = shell(clone, decide)
+    assert "governance-demo  DONE_SUCCESS; 1 COMPLETE, 1 SKIPPED" in decided
+    assert "governance-demo: 3 decisions made again, 0 differ, 0 skipped" in decided
     drained = shell(clone, own)
     assert "DONE_SUCCESS; 1 COMPLETE" in drained
     for name in re.findall(r"export (\w+)=", model):
