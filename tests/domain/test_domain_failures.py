@@ -87,7 +87,7 @@ def test_the_same_edits_that_fail_twice_in_a_row_in_the_same_way_are_stuck(lates
     assert after.state is (PhaseState.FAILED if stuck else PhaseState.QUEUED)
     if stuck:
         assert after.failure_kind is FailureKind.STUCK
-        assert (after.failure_reason or "").startswith("stuck: the same edits failed twice in a row")
+        assert (after.failure_reason or "").startswith("the same edits failed twice in a row")
         assert "checks_failed: exit code 1" in (after.failure_reason or "")
 
 

@@ -311,7 +311,7 @@ async def test_a_phase_that_is_stuck_ends_early_and_the_drain_says_why(stage: An
         assert on.runner.ran == ["p1", "p1"]
         assert judge(await on.client.run("r1"), drained, Request(run_id="r1"), None)[0] == 1
         last = [each.detail for each in on.told if each.kind == "finished"][-1]
-        assert last.startswith("FAILED (stuck: stuck: the same edits failed twice in a row")
+        assert last.startswith("FAILED (stuck: the same edits failed twice in a row")
 
 
 async def test_a_model_error_is_tried_again_after_a_backoff(stage: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from autopack.errors import WorkspaceRefused
 from autopack.workspace.checks import CheckSettings, Job, open_checks
-from autopack.workspace.checks.places import python_path
+from autopack.workspace.checks.places import kept_facts, python_path
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.sandbox import Sandbox, SandboxLevel, SandboxMode, open_sandbox
 
@@ -171,3 +171,13 @@ def test_an_editable_install_is_turned_to_the_tree(tmp_path, files, first):
 def test_one_that_cannot_be_turned_is_refused(tmp_path, files):
     with pytest.raises(WorkspaceRefused, match="editable install of /work/it"):
         python_path({Path(".venv"): site(tmp_path, files)}, [Path("/work/it")], Path("/place"))
+
+
+def test_what_is_installed_into_a_kept_folder_is_noticed_and_caches_are_not(tmp_path: Path):
+    packages = tmp_path / ".venv/lib/python3.11/site-packages"
+    (packages / "shop").mkdir(parents=True)
+    before = kept_facts(tmp_path, [".venv"])
+    (packages / "shop/__pycache__").mkdir()
+    assert kept_facts(tmp_path, [".venv"]) == before
+    (packages / "shop-2.dist-info").mkdir()
+    assert kept_facts(tmp_path, [".venv"]) != before

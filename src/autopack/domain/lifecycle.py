@@ -73,7 +73,9 @@ def _failed(phase: Phase, outcome: Outcome, now: datetime, before: Failure | Non
     again = outcome.retryable and retryable(kind) and phase.attempts < phase.max_attempts
     if again and is_stuck(outcome, before):
         again = False
-        reason = f"stuck: the same edits failed twice in a row in the same way, {kind}: {reason or 'no reason given'}"
+        reason = (
+            f"the same edits failed twice in a row in the same way, {kind}: {reason or 'no reason given'}"
+        )
         kind = FailureKind.STUCK
     if again:
         wait_until = now + backoff(phase.attempts) if kind in _WAITS else None

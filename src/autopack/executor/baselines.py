@@ -56,7 +56,8 @@ class Baselines:
 
     def key(self, commands: Sequence[str], settings: CheckSettings) -> str:
         """Of all that decides what the checks say of a tree."""
-        facts = [_FORMAT, list(commands), settings.facts(), self.checks.sandbox.level]
+        kept = self.checks.kept_facts(settings)
+        facts = [_FORMAT, list(commands), settings.facts(), self.checks.sandbox.level, kept]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     async def _run(self, tree: str, base: str, commands: Sequence[str], settings: CheckSettings) -> Runs:

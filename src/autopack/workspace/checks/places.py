@@ -32,6 +32,21 @@ def kept_folders(root: Path, names: Sequence[str]) -> dict[Path, Path]:
     return found
 
 
+def kept_facts(root: Path, names: Sequence[str]) -> list[list[object]]:
+    """Equal as long as nothing was installed into, or removed from, the kept folders.
+
+    Installers change the directories that hold packages; caches are written further down, and do not count.
+    """
+    watched: list[Path] = []
+    for folder in kept_folders(root, names).values():
+        watched += [
+            folder,
+            *(Path(entry) for entry in os.scandir(folder) if entry.is_dir()),
+            *_site_packages(folder),
+        ]
+    return [[str(directory), directory.stat().st_mtime_ns] for directory in sorted(watched)]
+
+
 def left_by_setup(directory: Path, tracked: Sequence[str], kept: Mapping[Path, Path]) -> dict[Path, Path]:
     """The folders at the top that the tree does not have: what the set-up made."""
     tops = {path.split("/", 1)[0] for path in (*tracked, *map(str, kept))}

@@ -125,6 +125,10 @@ class Checks:
     def _setup_trees(self) -> list[Path]:
         return [folder for folder in self.prepared.glob("*/tree") if folder.is_dir()]
 
+    def kept_facts(self, settings: CheckSettings) -> list[list[object]]:
+        """What the checks say may change when these do, although the tree is the same."""
+        return places.kept_facts(self.git.root, settings.keep)
+
     async def _folders(self, job: Job) -> Folders:
         kept = places.kept_folders(self.git.root, job.settings.keep)
         if not job.settings.setup:
@@ -247,6 +251,8 @@ def _result(
 
 
 def _how(ended: ProcessResult) -> str:
+    if ended.over_limit:
+        return f"it was stopped: {ended.over_limit}"
     if ended.timed_out:
         return f"it was stopped at its time limit, after {ended.duration_seconds:.1f} s"
     if ended.signal is not None:
