@@ -26,18 +26,19 @@ from autopack.cli.drain import judge
 from autopack.client import AutopackClient
 from autopack.clock import Clock
 from autopack.domain.calls import CallResult
-from autopack.domain.edits import EditPlan
+from autopack.domain.changes import Change
 from autopack.domain.messages import CallLabel, Completion, Message, ProviderMode, Role, Tool, Usage
 from autopack.domain.phases import Claim, Outcome
 from autopack.executor.auditor import Auditor
 from autopack.executor.builder import Builder
+from autopack.executor.checking import open_checking
 from autopack.executor.liveness import worker_name
 from autopack.executor.pipeline import Pipeline, Step
 from autopack.executor.worker import Drained, Request, Worker
 from autopack.schemas import ClaimBody, FinishAnswer
 from autopack.settings import DatabaseChoice
 from autopack.workspace.git import GitWorkspace
-from autopack.workspace.sandbox import probe_level
+from autopack.workspace.sandbox import SandboxMode, open_sandbox
 from tests.support import ROOT, auditor_answer, builder_answer
 
 BEFORE_THE_COMMIT = (
@@ -135,8 +136,8 @@ class KillingClient(AutopackClient):
 class KillingGit(GitWorkspace):
     knife: Knife
 
-    async def result_tree(self, base: str, plan: EditPlan) -> str:
-        tree = await super().result_tree(base, plan)
+    async def result_tree(self, base: str, changes: Sequence[Change]) -> str:
+        tree = await super().result_tree(base, changes)
         self.knife.pass_by("applied")
         return tree
 
@@ -173,17 +174,19 @@ async def drain(config: dict[str, Any]) -> dict[str, Any]:
             client = KillingClient(http, knife)
             await client.connect()
             run = await client.run(config["run_id"])
-            pipeline = Pipeline(
-                client=client, git=git, builder=Builder(llm=llm, git=git), auditor=Auditor(llm=llm), clock=Clock(),
-                level=await probe_level(),
-            )  # fmt: skip
-            worker = Worker(
-                client, KillingPipeline(pipeline=pipeline, knife=knife), name=worker_name(), clock=Clock(),
-                base_commit=run.base_commit or await git.head_commit(),
-            )  # fmt: skip
-            drained = Drained()
-            request = Request(run_id=run.run_id, concurrency=config.get("concurrency", 1))
-            await worker.drain(request, drained)
+            sandbox = await open_sandbox(SandboxMode.LIMITS)
+            async with open_checking(git, sandbox, client) as checking:
+                pipeline = Pipeline(
+                    client=client, git=git, builder=Builder(llm=llm, git=git), auditor=Auditor(llm=llm), checking=checking,
+                    clock=Clock(),
+                )  # fmt: skip
+                worker = Worker(
+                    client, KillingPipeline(pipeline=pipeline, knife=knife), name=worker_name(), clock=Clock(),
+                    base_commit=run.base_commit or await git.head_commit(),
+                )  # fmt: skip
+                drained = Drained()
+                request = Request(run_id=run.run_id, concurrency=config.get("concurrency", 1))
+                await worker.drain(request, drained)
             code, reason = judge(await client.run(run.run_id), drained, request, None)
             return {"exit_code": code, "reason": reason, "outcomes": drained.outcomes}
 

@@ -32,10 +32,12 @@ class Board:
     def line(self) -> str:
         counts = self.run.phase_counts
         total = sum(counts.values())
-        done = total - sum(counts.get(state, 0) for state in _OPEN)
+        waiting = counts.get(PhaseState.GATE, 0)
+        done = total - waiting - sum(counts.get(state, 0) for state in _OPEN)
         cap = f"/{self.run.token_cap}" if self.run.token_cap else ""
         cost_cap = f"/{self.run.cost_cap_usd}" if self.run.cost_cap_usd else ""
         failed = f", {counts[PhaseState.FAILED]} failed" if counts.get(PhaseState.FAILED) else ""
+        failed += f", {waiting} waiting for you" if waiting else ""
         return f"{done}/{total} phases{failed}, {self.run.tokens_used}{cap} tokens, {self.run.cost_usd:.4f}{cost_cap} USD{self._left()}"
 
     def _left(self) -> str:

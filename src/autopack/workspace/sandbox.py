@@ -161,11 +161,6 @@ async def open_sandbox(mode: SandboxMode = SandboxMode.BEST, unseen: Collection[
     return found
 
 
-async def probe_level() -> SandboxLevel:
-    """For callers that do not run their commands through the sandbox yet."""
-    return (await open_sandbox(SandboxMode.LIMITS)).level
-
-
 async def _highest(mode: SandboxMode, unseen: tuple[Path, ...]) -> Sandbox:
     reasons: list[str] = []
     async with _bait() as (bait, directory):

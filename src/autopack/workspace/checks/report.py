@@ -72,7 +72,6 @@ class CheckReport:
     level: str
     skipped_links: tuple[str, ...] = ()
     """Symlinks of the tree that lead outside and were therefore not there."""
-    kept_at: str | None = None
     verdict: ChecksVerdict | None = None
     notes: tuple[str, ...] = ()
     """What a reader should know although it decided nothing."""
