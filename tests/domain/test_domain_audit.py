@@ -155,7 +155,10 @@ def test_a_plan_that_was_refused_before_there_was_a_tree_is_judged_again():
     )  # fmt: skip
     assert recompute(record) == []
     harmless = EditPlan(files=plan.files[1:])
-    assert {each.field for each in recompute(replace(record, plan=harmless))} == {"violations"}
+    assert {each.field for each in recompute(replace(record, plan=harmless))} == {
+        "violations",
+        "failure_kind",
+    }
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ def test_a_projects_tests_that_drop_delete_and_post_what_they_find_reach_nothing
     growth.check()
     assert asked == []
     assert states(database_url, "r1") == {"p1": "COMPLETE"}
-    seen = environment_seen(database_url)
+    # In a full sandbox the tree stands at the workspace's own path, and PWD says so.
+    seen = {name: value.replace(str(workspace), "") for name, value in environment_seen(database_url).items()}
     assert not seen.keys() & given.keys()
     assert not [name for name in seen if name.startswith(("AUTOPACK", "PG")) or "DATABASE" in name]
     leaked = [
