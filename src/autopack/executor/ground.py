@@ -74,7 +74,7 @@ async def find_base(git: GitWorkspace, claim: Claim) -> str:
     """Where the attempt begins: at the head of the run's branch, which is made where it does not exist yet.
 
     A try that takes the place of a dead one begins where that one did, so that it finds its answers again; one
-    that applies an approved plan, where the person saw it, unless the same files have changed since.
+    that applies an approved plan, where the person saw it, unless the same files, or the rules, have changed since.
     """
     run = claim.run
     if run.base_commit is None:
@@ -95,7 +95,7 @@ async def _approved_base(git: GitWorkspace, approved: str, plan: Mapping[str, ob
     if not await git.has_commit(approved) or not await git.is_ancestor(approved, head):
         return head
     moved = {path for path, _ in await git.changed_paths(approved, head)}
-    return head if moved.intersection(edits.from_json(plan).paths) else approved
+    return head if moved.intersection((*edits.from_json(plan).paths, _SETTINGS_FILE)) else approved
 
 
 async def check_branch(git: GitWorkspace, run_id: str, head: str | None, known: str) -> str:

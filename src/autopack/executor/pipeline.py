@@ -297,10 +297,11 @@ class Pipeline:
         proposal = await self._reapplied(claim, work.proposal.plan, ground)
         moved = await self._made(claim, ground, proposal, record)
         asked = {violation.rule for violation in work.findings}
-        unasked = [violation.reason for violation in moved.findings if violation.rule not in asked]
-        if unasked or (claim.approved is not None and diff_hash(moved.diff) != claim.approved.diff_hash):
-            told = "; ".join(unasked) or "the approved diff is another one there"
-            raise PhaseFailed(FailureKind.BASE_MOVED, f"on the branch's new head: {told}")
+        told = [violation.reason for violation in moved.findings if violation.rule not in asked]
+        if claim.approved is not None:
+            told += [f"{what} is another one" for what in _differing(claim.approved, moved)]
+        if told:
+            raise PhaseFailed(FailureKind.BASE_MOVED, f"on the branch's new head: {'; '.join(told)}")
         await self._checked(claim, moved, record, step)
         return moved
 
@@ -336,11 +337,19 @@ def _changed_since_approval(approved: ApprovedPlan | None, work: Work, checked: 
     """An approval is good for exactly what the person saw."""
     if approved is None:
         return []
+    changed = ["the base"] if approved.base_commit != work.ground.base else []
+    report = approved.checks_hash
+    return [
+        *changed,
+        *_differing(approved, work),
+        *(["the check report"] if report not in (None, checked.checks_hash) else []),
+    ]
+
+
+def _differing(approved: ApprovedPlan, work: Work) -> list[str]:
     seen_and_now = {
         "the diff": (approved.diff_hash, diff_hash(work.diff)),
-        "the base": (approved.base_commit, work.ground.base),
         "the policy": (approved.policy_hash, work.ground.policy.hash),
-        "the check report": (approved.checks_hash, checked.checks_hash),
     }
     return [what for what, (seen, now) in seen_and_now.items() if seen is not None and seen != now]
 
