@@ -126,7 +126,7 @@ class Pipeline:
                 approval=record.approval(work.diff, checked.checks_hash, ground),
                 approval_void_reason=f"changed since it was approved: {', '.join(changed)}" if changed else None,
             )  # fmt: skip
-        commit = await self._commit(claim, work, record, step)
+        commit = await self._commit(claim, work, checked, record, step)
         step("committed")
         return record.outcome(AttemptOutcome.COMPLETE, result_commit=commit)
 
@@ -190,7 +190,7 @@ class Pipeline:
         diff = await self.git.diff(ground.base, tree, MAX_CHANGE_BYTES)
         return Work(
             ground=ground, proposal=proposal, tree=tree, changes=tuple(changes), diff=diff, violations=violations,
-            planned=_only_planned(proposal.violations, violations),
+            planned=_besides(proposal.violations, violations),
         )  # fmt: skip
 
     # The judgement
@@ -256,7 +256,7 @@ class Pipeline:
 
     # The branch
 
-    async def _commit(self, claim: Claim, work: Work, record: Record, step: Step) -> str:
+    async def _commit(self, claim: Claim, work: Work, checked: Checked, record: Record, step: Step) -> str:
         """Puts the work on the branch. Where that moved meanwhile, the edits are made and checked anew on its head."""
         phase = claim.phase
         async with self._branch:
@@ -269,7 +269,7 @@ class Pipeline:
                     )
                     if dead is not None:
                         return dead
-                    work = await self._rebased(claim, work, head, record, step)
+                    work = await self._rebased(claim, work, checked, head, record, step)
                 # A worker that was cut off from the queue learns here that the phase is another's.
                 await self.client.renew(claim.attempt_id, claim.lease_token, self.lease_seconds)
                 try:
@@ -289,20 +289,23 @@ class Pipeline:
             phase.run_id, tree=work.tree, parent=work.ground.base, message=message, trailers=trailers, at=self.clock.now()
         )  # fmt: skip
 
-    async def _rebased(self, claim: Claim, work: Work, head: str, record: Record, step: Step) -> Work:
+    async def _rebased(
+        self, claim: Claim, work: Work, checked: Checked, head: str, record: Record, step: Step
+    ) -> Work:
         """The same edits on the branch's new head: there they must keep every rule and be green again."""
         await self._refuse_overlap(work, head)
         ground = await read_ground(self.git, head)
         record.stands_on(ground)
         proposal = await self._reapplied(claim, work.proposal.plan, ground)
         moved = await self._made(claim, ground, proposal, record)
-        asked = {violation.rule for violation in work.findings}
-        told = [violation.reason for violation in moved.findings if violation.rule not in asked]
+        told = [each.reason for each in _besides(moved.findings, work.findings)]
         if claim.approved is not None:
             told += [f"{what} is another one" for what in _differing(claim.approved, moved)]
         if told:
             raise PhaseFailed(FailureKind.BASE_MOVED, f"on the branch's new head: {'; '.join(told)}")
-        await self._checked(claim, moved, record, step)
+        again = await self._checked(claim, moved, record, step)
+        if unasked := [ask for ask in again.verdict.asks if ask not in checked.verdict.asks]:
+            raise PhaseFailed(FailureKind.BASE_MOVED, f"on the branch's new head: {'; '.join(unasked)}")
         return moved
 
     async def _refuse_overlap(self, work: Work, head: str) -> None:
@@ -320,10 +323,10 @@ class Pipeline:
             )
 
 
-def _only_planned(planned: Sequence[Violation], found: Sequence[Violation]) -> tuple[Violation, ...]:
-    """Plan and tree are judged by the same rules: what both break is told once."""
-    told = {(each.rule, each.path) for each in found}
-    return tuple(each for each in planned if (each.rule, each.path) not in told)
+def _besides(violations: Sequence[Violation], known: Sequence[Violation]) -> tuple[Violation, ...]:
+    """Those of the violations that are not among the known ones, whatever their words."""
+    told = {(each.rule, each.path) for each in known}
+    return tuple(each for each in violations if (each.rule, each.path) not in told)
 
 
 def _unseen(diff: str) -> list[Violation]:
