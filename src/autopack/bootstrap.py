@@ -154,7 +154,10 @@ class Models:
 
     def choose(self, role: Role, claim: Claim) -> LLM | None:
         name = self.table.name_for(
-            role, task_category=claim.phase.task_category, attempt=claim.number, escalations=claim.escalations
+            role,
+            task_category=claim.phase.task_category,
+            attempt=claim.failures + 1,
+            escalations=claim.escalations,
         )
         return self.named.get(name) if name else None
 
@@ -233,7 +236,7 @@ async def open_worker(
         )  # fmt: skip
         worker = Worker(
             client, pipeline, name=worker_name(), clock=clock, lease_seconds=settings.lease_seconds,
-            base_commit=base, report=report,
+            base_commit=base, report=report, redact=redact,
         )  # fmt: skip
         yield Seat(worker=worker, models=models, git=git, base_commit=base, sandbox=sandbox)
 

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from functools import cache
@@ -11,12 +11,12 @@ from typing import Any, TypeVar, cast
 import anyio
 import httpx
 from fastapi import FastAPI
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from autopack import schemas
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
 from autopack.domain.phases import Approval, Attempt, Event, JsonObject, Outcome, Phase, PhaseState, Run
-from autopack.domain.storable import storable
+from autopack.domain.storable import storable, storable_text
 from autopack.errors import (
     BY_CODE,
     ApiUnreachable,
@@ -29,6 +29,8 @@ from autopack.errors import (
 log = logging.getLogger(__name__)
 DATABASE_HEADER = "X-Autopack-Database"
 T = TypeVar("T")
+B = TypeVar("B", bound=schemas.Body)
+_APPROVALS_AT_ONCE = 100  # each with its whole diff
 # Every write of ours may be repeated (a lease token, a call id or the same content makes it one), so a
 # request whose answer was lost is sent again. About 30 seconds in all: a server may be restarting.
 _PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
@@ -39,6 +41,43 @@ def _id(text: str) -> str:
     if not re.fullmatch(schemas.ID_PATTERN, text):
         raise InvalidInput(f"{text!r} cannot be an id: letters, digits, '.', '_' and '-', at most 128")
     return text
+
+
+def _body(kind: type[B], **values: object) -> B:
+    """Raises InvalidInput, as the server does, where the values cannot be sent."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        told = schemas.validation_detail(error.errors(include_input=False))
+        raise InvalidInput(f"this cannot be sent: {told}") from None
+
+
+def _cut(text: str) -> str:
+    """No longer than the queue takes, with a word on how long it was."""
+    if len(text) <= schemas.MAX_TEXT_CHARS:
+        return text
+    remark = f"\n[cut: {len(text)} characters in all]"
+    return text[: schemas.MAX_TEXT_CHARS - len(remark)] + remark
+
+
+def _reported(outcome: Outcome) -> Outcome:
+    """As the queue takes it: what models and checks wrote may not keep an attempt from ending."""
+    told: dict[str, Any] = {field.name: storable(getattr(outcome, field.name)) for field in fields(outcome)}
+    told["changes"] = None if outcome.changes is None else tuple(told["changes"])
+    told["holds"] = outcome.holds[: schemas.MAX_HELD]
+    for name in ("reason", "approval_void_reason"):
+        told[name] = None if told[name] is None else _cut(told[name])
+    if outcome.approval is not None:
+        told["approval"]["reasons"] = _few(told["approval"].get("reasons", []))
+    return replace(outcome, **told)
+
+
+def _few(reasons: list[str]) -> list[str]:
+    most = schemas.MAX_REASONS
+    kept = (
+        reasons if len(reasons) <= most else [*reasons[: most - 1], f"[cut: {len(reasons)} reasons in all]"]
+    )
+    return [_cut(reason) for reason in kept]
 
 
 @cache
@@ -110,10 +149,17 @@ class AutopackClient:
         return await self._call(Phase, "POST", f"/runs/{_id(run_id)}/phases/{_id(phase_id)}/{action}", body)
 
     async def undone(
-        self, run_id: str, phase_id: str, *, commit: str, undo_commit: str, by: str, reason: str | None = None
-    ) -> Phase:
-        """The phase whose `commit` was taken back by `undo_commit`: CANCELLED from now on, the run's work ends there."""
-        body = schemas.UndoneBody(commit=commit, undo_commit=undo_commit, by=by, reason=reason)
+        self, run_id: str, phase_id: str, *, commit: str, undo_commit: str, by: str, reason: str | None = None,
+        holds: Sequence[str] = (),
+    ) -> Phase:  # fmt: skip
+        """The phase whose `commit` was taken back by `undo_commit`: CANCELLED from now on.
+
+        The run's work ends there where its head is among `holds`, commits below `undo_commit`.
+        """
+        body = _body(
+            schemas.UndoneBody, commit=commit, undo_commit=undo_commit, by=by, reason=reason,
+            holds=tuple(holds[: schemas.MAX_HELD]),
+        )  # fmt: skip
         return await self._call(Phase, "POST", f"/runs/{_id(run_id)}/phases/{_id(phase_id)}/undone", body)
 
     async def baseline(self, run_id: str, base_commit: str, checks_hash: str) -> JsonObject | None:
@@ -126,7 +172,7 @@ class AutopackClient:
     ) -> JsonObject:
         """The report to go on with: of several workers that store one, the first one's."""
         path = f"/runs/{_id(run_id)}/baselines/{_id(base_commit)}/{_id(checks_hash)}"
-        body = schemas.BaselineBody(report=storable(report))
+        body = _body(schemas.BaselineBody, report=storable(report))
         kept = (await self._call(schemas.BaselineAnswer, "PUT", path, body)).report
         return report if kept is None else kept
 
@@ -150,7 +196,17 @@ class AutopackClient:
         )
 
     async def approvals(self, *, run_id: str | None = None, status: str | None = None) -> list[Approval]:
-        return await self._call(list[Approval], "GET", "/approvals", run_id=run_id, status=status)
+        """All of them, in the order in which they were asked for, page by page."""
+        found: list[Approval] = []
+        most = _APPROVALS_AT_ONCE
+        while True:
+            after = found[-1].approval_id if found else None
+            page = await self._call(
+                list[Approval], "GET", "/approvals", run_id=run_id, status=status, after=after, limit=most
+            )
+            found += page
+            if len(page) < most:
+                return found
 
     async def approval(self, approval_id: str) -> Approval:
         return await self._call(Approval, "GET", f"/approvals/{_id(approval_id)}")
@@ -163,36 +219,33 @@ class AutopackClient:
         return await self._call(schemas.ClaimAnswer, "POST", "/phases/claim", body)
 
     async def renew(self, attempt_id: str, lease_token: str, lease_seconds: float) -> schemas.RenewAnswer:
-        body = schemas.RenewBody(lease_token=lease_token, lease_seconds=lease_seconds)
+        body = _body(schemas.RenewBody, lease_token=lease_token, lease_seconds=lease_seconds)
         return await self._call(schemas.RenewAnswer, "POST", f"/attempts/{_id(attempt_id)}/renew", body)
 
     async def reserve(self, attempt_id: str, lease_token: str, request: CallRequest) -> Reservation:
-        body = schemas.ReserveBody(lease_token=lease_token, request=request)
+        body = _body(schemas.ReserveBody, lease_token=lease_token, request=request)
         return await self._call(Reservation, "POST", f"/attempts/{_id(attempt_id)}/calls", body)
 
     async def settle(self, call_id: str, lease_token: str, result: CallResult) -> None:
-        body = schemas.SettleBody(lease_token=lease_token, result=result)
+        body = _body(schemas.SettleBody, lease_token=lease_token, result=result)
         await self._send("POST", f"/calls/{_id(call_id)}/settle", body.model_dump(mode="json"), {})
 
     async def finish(
         self, attempt_id: str, lease_token: str, outcome: Outcome, claim_next: schemas.ClaimBody | None = None
     ) -> schemas.FinishAnswer:
-        # Reasons, reports and reviews hold what models and checks wrote; none of it may keep an attempt from ending.
-        told = {field.name: storable(getattr(outcome, field.name)) for field in fields(outcome)}
-        told["changes"] = None if outcome.changes is None else tuple(told["changes"])
-        body = schemas.FinishBody(
-            lease_token=lease_token, outcome=replace(outcome, **told), claim_next=claim_next
+        body = _body(
+            schemas.FinishBody, lease_token=lease_token, outcome=_reported(outcome), claim_next=claim_next
         )
         return await self._call(schemas.FinishAnswer, "POST", f"/attempts/{_id(attempt_id)}/finish", body)
 
     async def report_lost(self, attempt_id: str, worker: str) -> bool:
-        body = schemas.LostBody(worker=worker)
+        body = _body(schemas.LostBody, worker=worker)
         answer = await self._call(dict[str, bool], "POST", f"/attempts/{_id(attempt_id)}/lost", body)
         return bool(answer["given_back"])
 
     async def report_budget(self, attempt_id: str, lease_token: str, reason: str) -> bool:
         """Whether the run is paused for it now; False while calls under way may still make room."""
-        body = schemas.BudgetBody(lease_token=lease_token, reason=reason)
+        body = _body(schemas.BudgetBody, lease_token=lease_token, reason=_cut(storable_text(reason)))
         answer = await self._call(dict[str, bool], "POST", f"/attempts/{_id(attempt_id)}/budget", body)
         return bool(answer["paused"])
 

@@ -6,8 +6,10 @@ What comes in is strict: unknown fields are errors, text is NFC without NUL or l
 
 import re
 import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
@@ -18,13 +20,14 @@ from pydantic import (
     Field,
     StringConstraints,
     TypeAdapter,
+    ValidationError,
     model_validator,
 )
 
 from autopack.domain.calls import CallRequest, CallResult
 from autopack.domain.phases import AttemptOutcome, Claim, Idle, JsonObject, Outcome, Phase, Scope
 from autopack.domain.plan import PhasePlan, Plan, TierPlan, problems
-from autopack.domain.storable import MAX_INTEGER, MAX_NESTING
+from autopack.domain.storable import MAX_INTEGER, reject_unstorable
 
 
 def _nfc(text: str) -> str:
@@ -46,7 +49,11 @@ def _ref_safe(name: str) -> str:
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 MAX_RETRY_AFTER_SECONDS = 365 * 86_400
-Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_nfc)]
+MAX_TEXT_CHARS = 20_000
+MAX_REASONS = 200
+MAX_HELD = 10_000
+_SHOWN = 20
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS), AfterValidator(_nfc)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_nfc)]
 WorkerName = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_nfc)]
 PersonName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_nfc)]
@@ -63,26 +70,18 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,64}$")]
 """A hash in hexadecimal, as long as it was made."""
 
 
-def reject_unstorable(value: Any, depth: int = 0) -> None:
-    """Raises ValueError for what no database can hold: NUL, lone surrogates, integers beyond 63 bits, deep nesting."""
-    if depth > MAX_NESTING:
-        raise ValueError(f"nested more than {MAX_NESTING} levels deep")
-    if isinstance(value, str):
-        _reject_unstorable_text(value)
-    elif isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
-        raise ValueError("an integer is beyond 63 bits")
-    elif isinstance(value, dict):
-        reject_unstorable([*value.keys(), *value.values()], depth)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            reject_unstorable(each, depth + 1)
+Holds = Annotated[tuple[Commit, ...], Field(max_length=MAX_HELD)]
 
 
-def _reject_unstorable_text(text: str) -> None:
-    if "\0" in text:
-        raise ValueError("text holds a NUL character")
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError("text holds a lone surrogate")
+def validation_detail(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Each place and what is wrong there; values stay out, they may be secrets."""
+    texts = []
+    for error in errors[:_SHOWN]:
+        place = ".".join(str(part) for part in error["loc"] if part != "body")
+        message = str(error["msg"]).removeprefix("Value error, ")
+        texts.append(f"{place}: {message}" if place else message)
+    more = len(errors) - _SHOWN
+    return "; ".join(texts) + (f"; and {more} more" if more > 0 else "")
 
 
 class Body(BaseModel):
@@ -247,12 +246,21 @@ def _plausible_outcome(outcome: Outcome) -> Outcome:
     if (outcome.outcome is AttemptOutcome.NEEDS_APPROVAL) != (outcome.approval is not None):
         raise ValueError("approval belongs to the outcome NEEDS_APPROVAL, and to no other")
     if outcome.approval is not None:
-        ApprovalBody.model_validate(outcome.approval)
+        _check("approval", partial(ApprovalBody.model_validate, outcome.approval))
     for name in ("policy_hash", "plan_hash", "inputs_hash", "result_tree"):
         if getattr(outcome, name) is not None and not re.fullmatch("[0-9a-f]{16,64}", getattr(outcome, name)):
             raise ValueError(f"{name} is no hash: 16 to 64 hexadecimal digits")
-    _CHANGES.validate_python(outcome.changes or ())
+    _check("changes", partial(_CHANGES.validate_python, outcome.changes or ()))
+    _check("holds", partial(_HOLDS.validate_python, outcome.holds))
     return cast("Outcome", _plausible(outcome))
+
+
+def _check(name: str, validate: Callable[[], object]) -> None:
+    """What is validated within a value tells no more of it than what is validated as a body."""
+    try:
+        validate()
+    except ValidationError as error:
+        raise ValueError(f"{name}: {validation_detail(error.errors(include_input=False))}") from None
 
 
 class _EntryBody(Body):
@@ -273,6 +281,9 @@ _CHANGES: TypeAdapter[tuple[_ChangeBody, ...]] = TypeAdapter(
 )
 
 
+_HOLDS: TypeAdapter[tuple[str, ...]] = TypeAdapter(Holds)
+
+
 class ReserveBody(Body):
     lease_token: Token
     request: Annotated[CallRequest, BeforeValidator(_no_boolean_numbers), AfterValidator(_plausible_call)]
@@ -290,7 +301,7 @@ class ApprovalBody(Body):
     overdue, or is rejected by nobody's word.
     """
 
-    reasons: list[Text] = Field(min_length=1)
+    reasons: list[Text] = Field(min_length=1, max_length=MAX_REASONS)
     plan: JsonObject
     diff: str
     diff_hash: Annotated[str, StringConstraints(max_length=64)]
@@ -337,10 +348,14 @@ class DecideBody(ActorBody):
 
 
 class UndoneBody(ActorBody):
-    """`commit` was the phase's work; `undo_commit` takes it back on the run's branch."""
+    """`commit` was the phase's work; `undo_commit` takes it back on the run's branch.
+
+    `holds` are commits below `undo_commit`, as far back as the run's `head_commit` when it was made; see `Outcome.holds`.
+    """
 
     commit: Commit
     undo_commit: Commit
+    holds: Holds = ()
 
 
 class BaselineBody(Body):

@@ -99,7 +99,7 @@ async def test_what_differs_from_what_was_approved_is_kept_with_the_request(
 async def test_an_undone_phase_is_cancelled_and_can_be_done_anew(client: AutopackClient, desk: Desk):
     await desk.create()
     await desk.finish(await desk.claim(), result_commit=COMMIT)
-    told = {"commit": COMMIT, "undo_commit": BACK, "by": "Ann", "reason": "wrong"}
+    told = {"commit": COMMIT, "undo_commit": BACK, "by": "Ann", "reason": "wrong", "holds": [COMMIT]}
     undone = await client.undone("r1", "p1", **told)
     assert (undone.state, undone.failure_kind) == (PhaseState.CANCELLED, FailureKind.UNDONE)
     assert await client.undone("r1", "p1", **told) == undone
@@ -108,8 +108,61 @@ async def test_an_undone_phase_is_cancelled_and_can_be_done_anew(client: Autopac
     with pytest.raises(Conflict, match="cannot be undone"):
         await client.undone("r1", "p1", **{**told, "undo_commit": "f" * 40})
     await client.change_phase("r1", "p1", "requeue", ActorBody(by="Ann"))
-    await desk.finish(await desk.claim())
-    assert (await client.run("r1")).state is RunState.DONE_SUCCESS
+    await desk.finish(await desk.claim(), result_commit="f" * 40, holds=(COMMIT, BACK))
+    run = await client.run("r1")
+    assert (run.state, run.head_commit) == (RunState.DONE_SUCCESS, "f" * 40)
+
+
+async def test_all_requests_are_listed_however_many_there_are(
+    client: AutopackClient, desk: Desk, time, monkeypatch
+):
+    """Two of one moment, and one of a later: page by page, none twice and none left out."""
+    monkeypatch.setattr("autopack.client._APPROVALS_AT_ONCE", 2)
+    await desk.create(*(phase(f"p{n}") for n in range(5)))
+    for n in range(5):
+        await desk.finish(await desk.claim(), AttemptOutcome.NEEDS_APPROVAL, approval=ASKED)
+        time.tick(n % 2)
+    found = await client.approvals(run_id="r1")
+    assert [each.requested_at for each in found] == sorted(each.requested_at for each in found)
+    assert {each.phase_id for each in found} == {f"p{n}" for n in range(5)}
+    assert len(found) == 5
+    assert await client.approvals(status="approved") == []
+    with pytest.raises(NotFound, match="there is no run nope"):
+        await client.approvals(run_id="nope")
+
+
+async def test_words_without_an_end_are_cut_and_do_not_keep_an_attempt_from_ending(
+    client: AutopackClient, desk: Desk
+):
+    await desk.create()
+    reasons = ["x" * 30_000, *(f"reason {n}\0" for n in range(300))]
+    await desk.finish(
+        await desk.claim(), AttemptOutcome.NEEDS_APPROVAL, reason="y" * 50_000, approval={**ASKED, "reasons": reasons}
+    )  # fmt: skip
+    (asked,) = await client.approvals()
+    assert (len(asked.reasons), len(asked.reasons[0]), asked.reasons[1]) == (200, 20_000, "reason 0\ufffd")
+    assert asked.reasons[0].endswith("\n[cut: 30000 characters in all]")
+    assert asked.reasons[-1] == "[cut: 301 reasons in all]"
+    (attempt,) = await client.attempts("r1", "p1")
+    assert (len(attempt.reason), attempt.reason[-31:]) == (20_000, "\n[cut: 50000 characters in all]")
+
+
+async def test_what_cannot_be_sent_is_an_error_of_ours(client: AutopackClient, desk: Desk):
+    await desk.create()
+    claim = await desk.claim()
+    with pytest.raises(InvalidInput, match="cannot be sent: outcome: approval: diff: Field required"):
+        await desk.finish(
+            claim,
+            AttemptOutcome.NEEDS_APPROVAL,
+            approval={"reasons": ["r"], "plan": {}, "diff_hash": "secret"},
+        )
+    with pytest.raises(InvalidInput, match="policy_hash is no hash"):
+        await desk.finish(claim, policy_hash="none")
+    with pytest.raises(InvalidInput, match=r"commit: String should match pattern"):
+        await client.undone("r1", "p1", commit="HEAD", undo_commit=BACK, by="Ann")
+    with pytest.raises(InvalidInput, match="worker: String should have at least 1"):
+        await client.report_lost(claim.attempt_id, "")
+    assert (await client.phase("r1", "p1")).state is PhaseState.EXECUTING
 
 
 async def test_workers_share_the_baseline_of_a_run(client: AutopackClient, desk: Desk):

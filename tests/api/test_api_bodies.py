@@ -179,6 +179,7 @@ WRONG: list[tuple[str, tuple[Any, ...], Any]] = [
     ("plan", ("tiers", 0, "phases", 0, "complexity"), "enormous"), ("plan", ("tiers", 0, "phases", 0, "max_attempts"), True),
     ("plan", ("tiers", 0, "phases", 0, "max_attempts"), 0), ("plan", ("tiers", 0, "phases", 0, "priority"), 1.5),
     ("plan", ("tiers", 0, "phases", 0, "task_category"), "Two Words"), ("plan", ("tiers", 0, "phases", 0, "scope", "paths"), ["../x"]),
+    ("plan", ("tiers", 0, "phases", 0, "scope", "paths"), ["**/*.py"]),
     ("plan", ("tiers", 0, "phases", 0, "scope", "paths"), "src/"), ("plan", ("tiers", 0, "phases", 0, "scope", "checks"), [""]),
     ("plan", ("tiers", 0, "phases", 1, "depends_on"), ["b"]), ("plan", ("tiers", 0, "phases", 1, "phase_id"), "a"),
     ("claim", ("force",), "yes"), ("claim", ("force",), 1), ("claim", ("lease_seconds",), True), ("claim", ("lease_seconds",), "60"),
@@ -313,7 +314,10 @@ async def test_lists_can_be_narrowed(busy: httpx.AsyncClient):
     assert [found["phase_id"] for found in executing] == ["p1"]
     assert [found["call_id"] for found in (await busy.get("/runs/r1/calls?phase_id=p1")).json()] == ["c1"]
     assert (await busy.get("/runs/r1/calls?phase_id=p2")).json() == []
-    assert (await busy.get("/approvals?run_id=other&status=pending")).json() == []
+    assert (await busy.get("/approvals?run_id=r1&status=pending")).json() == []
+    assert (await busy.get("/approvals?run_id=other&status=pending")).status_code == 404
+    assert (await busy.get("/approvals?after=nothere")).status_code == 404
+    assert (await busy.get("/approvals?limit=501")).status_code == 422
 
 
 JSON = st.recursive(

@@ -49,6 +49,23 @@ def test_each_outcome_settles_the_phase(
     assert queue.run()["head_commit"] == more.get("result_commit")
 
 
+@ON_BOTH
+@pytest.mark.parametrize("first", ["p1", "p2"])
+def test_the_runs_head_is_the_last_commit_in_whatever_order_the_workers_tell(
+    queue: Queue, first: str
+) -> None:
+    """Both were claimed on the first commit; p2's was made on p1's."""
+    queue.create(plan(phases=[phase("p0"), phase("p1"), phase("p2")]))
+    start, middle, last = "0" * 40, "1" * 40, "2" * 40
+    queue.finish(queue.claim(), result_commit=start)
+    claims = {claim.phase.phase_id: claim for claim in (queue.claim(), queue.claim())}
+    told = {"p1": (middle, (start,)), "p2": (last, (middle, start))}
+    for phase_id in sorted(told, reverse=first == "p2"):
+        commit, holds = told[phase_id]
+        queue.finish(claims[phase_id], result_commit=commit, holds=holds)
+    assert queue.run()["head_commit"] == last
+
+
 def test_a_provider_is_left_alone_longer_after_each_failure(queue: Queue) -> None:
     queue.create(plan())
     waits = []

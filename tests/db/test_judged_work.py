@@ -66,7 +66,7 @@ def test_a_claim_names_the_inputs_that_failed_and_counts_what_asks_for_a_better_
         queue.tick(minutes=10)
     claim = queue.claim()
     assert claim.failed_inputs == ("a" * 64, "c" * 64)
-    assert claim.escalations == sum(ACTIONS[kind] is Action.ESCALATE_MODEL for kind, _ in told) == 3
+    assert claim.escalations == sum(ACTIONS[kind] is Action.ESCALATE_MODEL for kind, _ in told) == 4
     assert queue.claim_again(claim) == claim, "a repeat of the claim is answered alike"
 
 

@@ -24,7 +24,8 @@ COMMIT, BACK = "c" * 40, "e" * 40
 
 
 def take_back(queue: Queue, phase_id: str = "p1", **more: Any) -> Phase:
-    told = Undone(**{"commit": COMMIT, "undo_commit": BACK, "by": "Ann", "reason": "it was wrong", **more})
+    how = {"commit": COMMIT, "undo_commit": BACK, "by": "Ann", "reason": "it was wrong", "holds": (COMMIT,)}
+    told = Undone(**{**how, **more})
     with queue.session() as session:
         return undo.record(session, "r1", phase_id, told, actor="Ann (test)", now=queue.now)
 
@@ -54,7 +55,7 @@ def test_a_run_with_undone_work_is_no_success_and_goes_on_when_the_phase_is_requ
     assert queue.idle().reason is IdleReason.CANCELLED
     requeue(queue)
     assert queue.run()["state"] == RunState.RUNNING
-    queue.finish(queue.claim(), result_commit="f" * 40)
+    queue.finish(queue.claim(), result_commit="f" * 40, holds=(BACK,))
     run = queue.run()
     assert (run["state"], run["head_commit"]) == (RunState.DONE_SUCCESS, "f" * 40)
 
@@ -70,6 +71,18 @@ def test_it_is_recorded_once_however_often_it_is_told(queue: Queue) -> None:
     assert queue.rows(EventRow) == events
     requeue(queue)
     assert take_back(queue).state is PhaseState.QUEUED, "told late, it does not take back what came after"
+
+
+@ON_BOTH
+def test_an_undo_that_is_told_late_does_not_take_the_run_back(queue: Queue) -> None:
+    """Killed between git and the queue; meanwhile another phase was committed on top, and done."""
+    queue.create(plan(phases=[phase("p1"), phase("p2")]))
+    queue.finish(queue.claim(), result_commit=COMMIT)
+    later = "d" * 40
+    queue.finish(queue.claim(), result_commit=later, holds=(COMMIT, BACK))
+    for holds in ((), (COMMIT,)):
+        assert take_back(queue, holds=holds).state is PhaseState.CANCELLED
+        assert queue.run()["head_commit"] == later
 
 
 def test_only_the_phases_own_commit_can_be_undone(queue: Queue) -> None:

@@ -216,3 +216,16 @@ def test_what_only_the_plan_shows_is_found_again_beside_the_tree():
         "decision",
         "outcome",
     }
+    kept_apart = decide(
+        checks=GREEN, reviews=(APPROVED,), violations=on_tree, others=on_plan, missing=(), policy=Policy()
+    )
+    assert recompute(replace(record, verdict=verdict_to_json(kept_apart))) == []
+    left_out = verdict_to_json(replace(kept_apart, others=()))
+    assert "violations" in {each.field for each in recompute(replace(record, verdict=left_out))}
+
+
+def test_what_a_plan_writes_as_it_was_is_not_told():
+    plan = EditPlan(
+        files=(FileEdit(path="src/new.py", content="x = 1\n"), FileEdit(path="Makefile", content="all:\n"))
+    )
+    assert recompute(replace(recorded(NEW, scope=Scope()), plan=plan)) == []

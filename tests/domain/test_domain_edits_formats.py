@@ -385,3 +385,53 @@ def test_nothing_but_a_malformed_edit_is_raised_whatever_the_answer(text: str):
         return
     assert plan.files
     assert len(set(plan.paths)) == len(plan.paths)
+
+
+SAID = "*** Begin Patch\n*** Delete File: a.py\n*** End Patch\n"
+DELETION = EditPlan(files=(FileEdit(path="a.py", deleted=True, is_new=False),), format=Format.PATCH)
+COMMANDS = {
+    "in a shell's fence": f"```bash\napply_patch <<'EOF'\n{SAID}EOF\n```\n",
+    "after a prompt": f'```console\n$ apply_patch << "END"\n{SAID}END\n```\n',
+    "bare": f"apply_patch <<EOF\n{SAID}EOF\n",
+}
+
+
+@pytest.mark.parametrize("text", COMMANDS.values(), ids=COMMANDS)
+def test_a_patch_that_is_handed_to_a_command(text: str):
+    assert parse(text) == DELETION
+
+
+@pytest.mark.parametrize("line", ["OTHER", "rm -rf src"])
+def test_a_patch_that_is_handed_to_a_command_and_more(line: str):
+    with pytest.raises(MalformedEdit, match="outside of"):
+        parse(f"```bash\napply_patch <<'EOF'\n{SAID}EOF\n{line}\n```\n")
+
+
+BLOCK = "<<<<<<< {0}\nx\n=======\ny\n>>>>>>> {1}\n"
+CHANGE = EditPlan(
+    files=(FileEdit(path="a.py", blocks=(Block(search="x\n", replace="y\n"),)),), format=Format.SEARCH_REPLACE
+)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["a.py\n```python\n", "```python:a.py\n", "A change:\n\n```python a.py\n", "**`a.py`** (updated)\n```\n"],
+)
+@pytest.mark.parametrize("words", [("SEARCH", "REPLACE"), ("ORIGINAL", "UPDATED")])
+def test_a_search_replace_block_under_every_form_of_its_path(head: str, words: tuple[str, str]):
+    assert parse(f"{head}{BLOCK.format(*words)}```\n") == CHANGE
+
+
+@pytest.mark.parametrize("title", ["Next", "`pytest -q`", "Then this:"])
+def test_a_word_above_a_search_replace_block_is_no_file(title: str):
+    block = BLOCK.format("SEARCH", "REPLACE")
+    with pytest.raises(WrongPaths, match="block 2 names no file"):
+        parse(f"a.py\n```\n{block}```\n{title}\n```\n{block}```\n")
+    assert parse(f"Makefile\n```\n{block}```\n").paths == ("Makefile",)
+
+
+def test_hunks_without_a_header_belong_to_the_path_beside_the_fence():
+    made = parse("```diff:a.py\n@@ -1 +1 @@\n-x\n+y\n```\n")
+    assert made.files == (
+        FileEdit(path="a.py", blocks=(Block(search="x\n", replace="y\n", line=1),), is_new=False),
+    )

@@ -25,7 +25,10 @@ def plan(*tiers: tuple[PhasePlan, ...], **more: Any) -> Plan:
 
 
 def test_a_sound_plan_has_no_problems():
-    sound = plan((phase("a"), phase("b", "a")), (phase("c", "a", "b", deliverables=("src/c.py",)),))
+    paths = ("src", "src/", "app/[id]/page.tsx")
+    sound = plan(
+        (phase("a", paths=paths), phase("b", "a")), (phase("c", "a", "b", deliverables=("src/c.py",)),)
+    )
     assert problems(sound) == []
     assert [(tier, each.phase_id) for tier, each in sound.phases()] == [(0, "a"), (0, "b"), (1, "c")]
 
@@ -50,6 +53,12 @@ UNSOUND = {
         plan((phase("a", deliverables=("src/",)),)),
         "deliverable 'src/' is a directory; name a file",
     ),
+    "a pattern": (plan((phase("a", paths=("src/**",)),)), "path 'src/**': paths are no patterns"),
+    "a pattern of names": (
+        plan((phase("a", deliverables=("a?.py",)),)),
+        "path 'a?.py': paths are no patterns",
+    ),
+    "a pattern as context": (plan((phase("a", read_only_context=("**/*.py",)),)), "with a slash at its end"),
     "the root as a path": (plan((phase("a", paths=("/",)),)), "empty path"),
 }
 

@@ -77,6 +77,7 @@ REFUSED_PATHS = {
     ".env": (".env", "protected file"),
     ".env.local": (".env.local", "protected file"),
     ".env below": ("src/.ENV", "protected file"),
+    ".env of nobody's example": (".env.example.local", "protected file"),
     "pip.conf": ("pip.conf", "protected file"),
     ".npmrc": (".npmrc", "protected file"),
     ".venv": (".venv/lib/x.pth", "protected directory .venv"),
@@ -119,7 +120,15 @@ REFUSED_CONTENTS = {
     "API key": ('KEY = "sk-' + "a1B2c3D4e5F6g7H8i9J0" + '"\n', "looks like a secret"),
     "cloud key": ("AKIA" + "ABCDEFGHIJKLMNOP\n", "looks like a secret"),
     "token of a forge": ("ghp_" + "a1" * 18 + "\n", "looks like a secret"),
+    "API key of one case": ('KEY = "sk-' + "or-v1-" + "0f1e2d3c4b5a69788796" * 3 + '"\n', "looks like a secret"),
     "token of a chat": ("xoxb-" + "1234567890-abc\n", "looks like a secret"),
+    "token of another forge": ("glpat-" + "a1B2c3D4e5F6g7H8i9J0\n", "looks like a secret"),
+    "key of a bank": ("sk_live_" + "a1B2c3D4e5F6g7H8i9J0\n", "looks like a secret"),
+    "a mark beside no other text": ("x = 'abc\u200e'\n", "bidirectional control character in the content (CVE-2021-42574)"),
+    "a mark and an override": ("\u05d0\u200f\u202e\n", "bidirectional control character in the content (CVE-2021-42574)"),
+    "a joiner at a word's end": ("pass\u200d\n", "invisible character in the content"),
+    "a joiner before a word": ("\u0645\u200cpass\n", "invisible character in the content"),
+    "a joiner beside nothing": (" \u200d \n", "invisible character in the content"),
     "conflict markers": ("<<<<<<< ours\na\n=======\nb\n>>>>>>> theirs\n", "conflict marker"),
     "what was hidden from the model": ("KEY = '[redacted:API_KEY]'\n", "redaction placeholder in the content"),
 }  # fmt: skip
@@ -153,10 +162,24 @@ ASKED_PATHS = {
     ".gitattributes": "git attributes (filter drivers)", ".github/workflows/ci.yml": "CI configuration",
     ".gitlab/ci.yml": "CI configuration", ".gitlab-ci.yml": "CI configuration", "Jenkinsfile": "CI configuration",
     ".pre-commit-config.yaml": "CI configuration", ".husky/pre-commit": "CI configuration",
+    ".gitlab-ci.yaml": "CI configuration", ".gitea/workflows/x.yml": "CI configuration", ".forgejo/x.yml": "CI configuration",
+    ".woodpecker.yml": "CI configuration", ".woodpecker/x.yml": "CI configuration", "lefthook.yml": "CI configuration",
+    "azure-pipelines.yaml": "CI configuration", "cloudbuild.yaml": "CI configuration", "Jenkinsfile.prod": "CI configuration",
+    ".gitignore": "git ignore rules", "src/.gitignore": "git ignore rules", ".lfsconfig": "git attributes (filter drivers)",
     "tests/conftest.py": TESTS, "conftest.py": TESTS, "sitecustomize.py": TESTS, "src/usercustomize.py": TESTS,
     "lib/evil.pth": TESTS, "pyproject.toml": TESTS, "PYPROJECT.TOML": TESTS, "pytest.ini": TESTS, "tox.ini": TESTS,
     "setup.cfg": TESTS, "pytest.py": TESTS, "package.json": TESTS, "jest.config.js": TESTS,
     "setup.py": BUILD, "Makefile": BUILD, "requirements.txt": BUILD, "requirements-dev.txt": BUILD, "Dockerfile": BUILD,
+    **dict.fromkeys((
+        ".envrc", ".yarnrc.yml", ".pnpmfile.cjs", "compose.yml", "docker-compose.yaml", "docker-compose.dev.yml", "Containerfile",
+        "Taskfile.yml", "Rakefile", "pom.xml", "build.gradle", "build.gradle.kts", "build.rs", "Cargo.toml", "go.mod",
+        ".cargo/config.toml", ".mvn/jvm.config", "mise.toml", ".tool-versions", "flake.nix", "webpack.config.js",
+        "ruff.toml", ".flake8", "mypy.ini", ".pylintrc", ".eslintrc.json", "eslint.config.js", "tsconfig.json", "tsconfig.app.json",
+        "vite.config.ts", "biome.json", ".golangci.yml",
+    ), BUILD),
+    "nose2.cfg": TESTS, "unittest.cfg": TESTS, "cypress.config.ts": TESTS,
+    **dict.fromkeys((".mcp.json", ".codex/config.toml", ".gemini/settings.json", ".windsurf/x.md", ".clinerules", ".clinerules/x"), AGENTS),
+    **dict.fromkeys((".zed/tasks.json", "x.code-workspace", ".vs/x.json"), EDITOR),
     "AGENTS.md": AGENTS, "CLAUDE.md": AGENTS, ".cursor/mcp.json": AGENTS, ".vscode/settings.json": EDITOR,
     "uv.lock": "lock file", "package-lock.json": "lock file", "poetry.lock": "lock file", "yarn.lock": "lock file",
     "pnpm-lock.yaml": "lock file", "Cargo.lock": "lock file",
@@ -166,12 +189,28 @@ ASKED_EDITS = {
     "delete a file": ([deletes("src/app.py")], "delete a file"),
     "a new executable file": ([writes("run.sh", mode="100755")], "executable bit"),
     "new mode 100755": ([writes("src/app.py", mode="100755")], "executable bit"),
+    "a mark beside Hebrew": (
+        [writes("he.json", '"a": "\u05d0\u05d1 x\u200f!"\n')],
+        "text direction mark or joiner in the content",
+    ),
+    "a mark beside Arabic": (
+        [writes("ar.json", '"a": "\u0645\u0631\u200e"\n')],
+        "text direction mark or joiner in the content",
+    ),
+    "a joiner at the end of Persian": (
+        [writes("fa.json", '"a": "\u0645\u06cc\u200c"\n')],
+        "text direction mark or joiner in the content",
+    ),
+    "a joiner of Hindi before a blank": (
+        [writes("hi.txt", "\u0915\u094d\u200d \u0937\n")],
+        "text direction mark or joiner in the content",
+    ),
     "the bit taken away": ([writes("bin/tool", "#!/bin/sh\n:\n", mode="100644")], "executable bit"),
 }
 
 ALLOWED = [
     "%2e%2e/x.py", "src/new.py", "src/app.py", "src/\u00fcbung.py", "docs/a name with spaces.md", "bin/tool", "a..b.py",
-    "..a", ".gitignore", ".github", "git/config", "environment.py", "console.py", "src/\u65e5\u672c.py", "docs/HEAD",
+    "..a", ".env.example", ".env.sample", "src/.ENV.template", ".env.dist", ".github", "git/config", "environment.py", "console.py", "src/\u65e5\u672c.py", "docs/HEAD",
 ]  # fmt: skip
 
 
@@ -225,6 +264,9 @@ def test_an_ordinary_path_is_allowed(judged, path: str):
     "content",
     [
         "", "no newline at the end", "a\r\nb\r\n", "\ufeffx = 1\n", "=======\n", "a <<<<<<< b\n", "sk-short\n", "\u00fcber\n",
+        "sk-" + "x" * 24, "KEY=sk-" + "your-api-key-goes-here-1234\n", "<i class='sk-" + "folding-cube-loader-big'>\n",
+        "AKIA" + "IOSFODNN7EXAMPLE\n", "AKIA" + "X" * 16, "ghp_" + "x" * 36, "a heading\n=======\n", "<<<<<<< ours\n", ">>>>>>> theirs\n",
+        "  <<<<<<< ours\n  =======\n  >>>>>>> theirs\n", ">>>>>>> a\n=======\n<<<<<<< b\n", "<<<<<<< a\n>>>>>>> b\n",
         "\U0001f469\u200d\U0001f4bb \u2764\ufe0f\n", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645\n",
     ],
 )  # fmt: skip
@@ -315,6 +357,19 @@ def test_read_only_context_inside_the_scope_is_not_written(judged, path: str):
 def test_what_is_named_exactly_may_be_written_though_its_directory_is_context():
     scope = Scope(paths=("src/app.py",), read_only_context=("src/",))
     assert on_tree([writes("src/app.py")], scope) == []
+
+
+@pytest.mark.parametrize("judged", [on_plan, on_tree])
+def test_a_directory_of_the_base_is_named_with_all_below_it_though_it_has_no_slash(judged):
+    assert "src/app.py" in BASE
+    scope = Scope(paths=("src", "new"), read_only_context=("bare",))
+    assert judged([writes("src/deep/b.py"), writes("new")], scope) == []
+    for outside in ("srcx", "new/a.py"):
+        assert essence(judged([writes(outside)], scope)) == {(policy.OUTSIDE, Action.REFUSE)}
+    context = Scope(paths=("src/app.py",), read_only_context=("src",))
+    assert judged([writes("src/app.py")], context) == []
+    anywhere = Scope(read_only_context=("src",))
+    assert essence(judged([writes("src/a.py")], anywhere)) == {("read-only context", Action.REFUSE)}
 
 
 @pytest.mark.parametrize("judged", [on_plan, on_tree])

@@ -19,17 +19,39 @@ PEM = (
 NOTHING = Redactor({})
 
 
+SECRETS = {
+    "OPENAI_API_KEY": KEY, "GITHUB_TOKEN": "t0ken-of-a-forge", "DB_PASSWORD": "correct horse", "MYSECRET": "hunter22",
+    "SENTRY_DSN": "https://abc@example.org/1", "AUTH_TOKEN": "aBcDeFgHiJkL", "PIN_TOKEN": "112233445566",
+    "PASSPHRASE": "correcthorsebattery",
+}  # fmt: skip
+NO_SECRETS = {
+    "PATH": "/usr/bin:/bin", "HOME": "/home/ada", "PWD": "/home/ada/project", "KEYBOARD": "qwertyuiop1", "API_KEY": "short", "TOKEN": "true",
+    "REDIS_URL": "redis://localhost:6379/0", "POSTGRES_PASSWORD": "postgres", "DJANGO_SECRET_KEY": "changeme", "AUTH_TYPE": "development-1",
+    "KEY_PREFIX": "autopack-2", "MAX_TOKENS": "100000000000", "SSH_AUTH_SOCK": "/tmp/ssh-x/agent.1", "MY_SECRET": "Administrator",
+    "PIN_SECRET": "12345678", "SSH_PUBLIC_KEY": "ssh-ed25519 AAAA1", "DATABASE_URL": "postgresql://postgres:postgres@localhost/app",
+}  # fmt: skip
+
+
 def test_the_values_of_names_that_mean_a_secret_are_found():
-    environment = {
-        "OPENAI_API_KEY": KEY, "GITHUB_TOKEN": "t0ken-of-a-forge", "DB_PASSWORD": "correct horse", "MYSECRET": "12345678",
-        "SENTRY_DSN": "https://abc@example.org/1", "PATH": "/usr/bin:/bin", "HOME": "/home/ada", "PWD": "/home/ada/project",
-        "KEYBOARD": "qwertyuiop", "API_KEY": "short", "TOKEN": "true", "DATABASE_URL": "postgresql://ada:pass-word-1@db/x",
-        "REDIS_URL": "redis://localhost:6379/0",
-    }  # fmt: skip
-    assert secrets_of(environment) == {
-        "OPENAI_API_KEY": KEY, "GITHUB_TOKEN": "t0ken-of-a-forge", "DB_PASSWORD": "correct horse", "MYSECRET": "12345678",
-        "SENTRY_DSN": "https://abc@example.org/1", "DATABASE_URL": "pass-word-1",
-    }  # fmt: skip
+    assert secrets_of({**SECRETS, **NO_SECRETS}) == SECRETS
+
+
+def test_the_password_of_a_url_is_a_secret_beside_the_url_itself():
+    url = "postgresql://ada:pass-word-1@db/x"
+    assert secrets_of({"DATABASE_URL": url}) == {"DATABASE_URL": "pass-word-1"}
+    assert secrets_of({"DB_DSN": url}) == {"DB_DSN": url, "DB_DSN_": "pass-word-1"}
+
+
+def test_words_of_a_text_are_left_though_they_are_somebodys_password():
+    text = "import autopack\nimage: postgres:16 # changeme in development\n"
+    assert Redactor(secrets_of(NO_SECRETS)).redact(text) == text
+
+
+def test_a_short_value_is_only_meant_where_it_stands_alone():
+    redactor = Redactor({"A_TOKEN": "hunter22"})
+    assert redactor.redact('hunter22 xhunter22 hunter222 "a\\nhunter22" _hunter22_') == (
+        '[redacted:A_TOKEN] xhunter22 hunter222 "a\\n[redacted:A_TOKEN]" _[redacted:A_TOKEN]_'
+    )
 
 
 def test_a_dotenv_is_read_as_shells_read_it():
@@ -75,6 +97,12 @@ LOOKS = {
     "cloud key": ("AKIA" + "ABCDEFGHIJKLMNOP x", "[redacted:AWS KEY] x"),
     "forge token": ("ghp_" + "a1" * 18, "[redacted:GITHUB TOKEN]"),
     "chat token": ("xoxb-" + "1234567890-abc", "[redacted:SLACK TOKEN]"),
+    "token of another forge": ("glpat-" + "a1B2c3D4e5F6g7H8i9J0", "[redacted:GITLAB TOKEN]"),
+    "key of a bank": ("x=rk_live_" + "a1B2" * 6, "x=[redacted:STRIPE KEY]"),
+    "token of a registry": ("npm_" + "a1B2" * 9, "[redacted:NPM TOKEN]"),
+    "token of a hub": ("hf_" + "aBcD" * 9, "[redacted:HUGGING FACE TOKEN]"),
+    "JSON web token": ("t=eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmN", "t=[redacted:JSON WEB TOKEN]"),
+    "basic authorization": ("Authorization: Basic " + "dXNlcjpwYXNzd29yZDEyMw==", "Authorization: Basic [redacted:BASIC AUTHORIZATION]"),
     "bearer token": ("Authorization: Bearer " + "abc.def-123" * 3, "Authorization: Bearer [redacted:BEARER TOKEN]"),
     "URL with a password": ("postgresql://ada:s3cret@db:5432/x", "postgresql://ada:[redacted:PASSWORD]@db:5432/x"),
     "URL whose user is its password": ("http://same:same@h/", "http://same:[redacted:PASSWORD]@h/"),
@@ -90,7 +118,8 @@ def test_what_looks_like_a_credential_is_taken_out(text: str, redacted: str):
     "text",
     [
         "", "an ordinary text\n", "sk-short", "AKIAshort", "http://localhost:8000/a@b", "bearer of news", "user@example.org",
-        "see https://example.org:443/x", "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----",
+        "see https://example.org:443/x", "Basic understanding", "basic dGhpcyBpcyB0ZXh0", "eyJhbGciOiJIUzI1NiJ9 eyJ",
+        "sk-" + "folding-cube-loader-big", "sk-" + "x" * 30, "AKIA" + "IOSFODNN7EXAMPLE", "ghp_" + "x" * 36, "hf_" + "model_for_some_words_of_a_text", "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----",
     ],
 )  # fmt: skip
 def test_an_ordinary_text_stays_as_it_is(text: str):
@@ -132,6 +161,13 @@ def test_no_secret_is_left_and_a_redacted_text_stays_as_it_is(pieces: list[str],
         "bearer ",
         "[redacted:",
         "eyJ.",
+        "eyJ-",
+        "eyJabcdefgh.",
+        "basic ",
+        "basic abcdefgh",
+        "glpat-",
+        "hf_",
+        "sk-x1",
         " \n",
         "=\t\\n",
     ],

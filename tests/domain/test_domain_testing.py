@@ -1,6 +1,7 @@
 """What test results mean: comparisons, verdicts, and which files decide how tests run."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,8 @@ from autopack.domain.testing import (
     runs_tests,
     verdict_of,
 )
+from autopack.domain.testing.counted import Counted, counted
+from autopack.domain.testing.programs import build_files, plugins, programs
 
 P, F, E, S, X, U = (
     TestOutcome.PASSED, TestOutcome.FAILED, TestOutcome.ERROR, TestOutcome.SKIPPED, TestOutcome.XFAILED,
@@ -122,6 +125,9 @@ RED = run(RunKind.FAILED, reason="exit code 1")
         (run(RunKind.PASSED, {A: S}), None, {"newly_skipped": (A,)}, FailureKind.TESTS_SKIPPED, A),
         (run(RunKind.PASSED, {A: X}), None, {"newly_xfailed": (A,)}, FailureKind.TESTS_SKIPPED, "expected to fail"),
         (run(RunKind.FAILED, {A: P}, "threshold"), None, {}, FailureKind.CHECKS_FAILED, "threshold"),
+        (run(RunKind.FAILED, {A: F}), RED, {"already_failing": (A,)}, FailureKind.NO_TESTS, "nothing passes, at the base neither"),
+        (run(RunKind.COLLECTION_ERROR, {"t": U}), None, {"already_failing": ("t",)}, FailureKind.NO_TESTS, "[checks] keep and setup"),
+        (run(RunKind.PASSED, {A: S}), GREEN, {}, FailureKind.NO_TESTS, "every test is skipped"),
     ],
 )  # fmt: skip
 def test_what_blocks_has_its_own_kind(head, baseline, comparison, kind, word):
@@ -134,8 +140,10 @@ def test_what_blocks_has_its_own_kind(head, baseline, comparison, kind, word):
     ("head", "comparison"),
     [
         (GREEN, {}),
-        (run(RunKind.FAILED, {A: F}), {"already_failing": (A,)}),
+        (run(RunKind.FAILED, {A: F, B: P}), {"already_failing": (A,)}),
         (run(RunKind.PASSED, {A: P}), {"fixed": (A,)}),
+        (run(RunKind.PASSED, {A: P}), {"moved": (B,)}),
+        (run(RunKind.PASSED, {A: X}), {}),
         (run(RunKind.FAILED, {A: F}), {"flaky": (A,)}),
     ],
 )
@@ -153,6 +161,12 @@ def test_a_test_may_go_where_a_person_agrees():
     assert judge_command(head, None, gone, trusted=True) == []
 
 
+def test_what_the_phase_itself_names_must_pass():
+    head, still = run(RunKind.FAILED, {A: F, B: P}), Comparison(already_failing=(A,))
+    (found,) = judge_command(head, None, still, named=True)
+    assert (found.kind, A in found.reason) == (FailureKind.CHECKS_FAILED, True)
+
+
 def test_asks_are_heard_only_where_nothing_blocks():
     ask = Finding(kind=FailureKind.TESTS_WEAKENED, reason="ask", ask=True)
     block = Finding(kind=FailureKind.CHECKS_FAILED, reason="block")
@@ -164,6 +178,12 @@ def test_a_run_is_kept_as_json():
     kept = run(RunKind.FAILED, {A: P, B: F, "t": U}, "why")
     assert CommandRun.from_json(json.loads(json.dumps(kept.to_json()))) == kept
     assert CommandRun.from_json(GREEN.to_json()) == GREEN
+
+
+def test_moved_tests_are_not_gone():
+    told = Comparison(vanished=(A, B), newly_failing=("t::c", "t::d")).without_moved({B: "t::d"})
+    assert (told.vanished, told.moved, told.newly_failing) == ((A,), (B,), ("t::c",))
+    assert told.already_failing == ("t::d",)
 
 
 def test_flaky_tests_no_longer_newly_fail():
@@ -196,7 +216,8 @@ def test_these_do_not(path):
     [
         ("tests/test_a.py", True, True), ("test_a.py", True, True), ("src/a_test.py", True, True), ("tests/helper.py", True, False),
         ("tests/data/x.json", True, False), ("src/app.test.ts", True, True), ("src/app.spec.jsx", True, True), ("pkg/a_test.go", True, True),
-        ("__tests__/a.js", True, False), ("src/app.py", False, False), ("src/testing.py", False, False), ("contest.py", False, False),
+        ("__tests__/a.js", True, False), ("src/app.py", False, False), ("src/testing.py", False, False), ("testdata/a.json", True, False), ("fixtures/a.sql", True, False), ("e2e/a.ts", True, False),
+        ("contest.py", False, False),
     ],
 )  # fmt: skip
 def test_test_files_are_known_by_name_and_place(path, is_test, holds):
@@ -219,7 +240,10 @@ def test_a_test_is_found_in_its_file(test_id, path, directory, held):
 @pytest.mark.parametrize(("command", "runs"), [
     ("pytest -q", True), ("python3 -m unittest discover", True), ("npm test", True), ("npm run test", True), ("make test", True),
     ("make -s check", True), ("npx jest", True), ("go test ./...", True), ("cargo test", True), ("test -f x", False), ("make lint", False),
-    ("ruff check", False), ("python app.py --selftest", False),
+    ("ruff check", False), ("python manage.py test app", True), ("./gradlew test", True), ("mvn -q test", True), ("just test", True),
+    ("hatch run test", True), ("dotnet test", True), ("mix test", True), ("deno test", True), ("swift test", True), ("nose2", True),
+    ("ctest", True), ("npm run unit", True), ("npm t", True), ("python setup.py test", True), ("npm run build", False), ("go build", False),
+    ("python app.py --selftest", False),
 ])  # fmt: skip
 def test_runners_of_tests_are_known(command, runs):
     assert runs_tests(command) is runs
@@ -274,6 +298,95 @@ def test_what_decides_how_tests_run_is_taken_from_the_base(path, before, after, 
         commands=["sh ./scripts/check.sh"],
     )
     assert found == ((path,) if frozen else ())
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "deliverables", "own", "named", "frozen"),
+    [
+        ("run_tests.py", "old", [], [], [], True),
+        ("run_tests.py", "old", ["run_tests.py"], [], [], True),
+        ("run_tests.py", "old", ["run_tests.py"], ["cd . && python3 -u run_tests.py"], [], False),
+        ("run_tests.py", "old", [], ["cd . && python3 -u run_tests.py"], [], True),
+        ("run_tests.py", None, [], ["cd . && python3 -u run_tests.py"], [], False),
+        ("build/test.mk", "old", [], [], ["build/test.mk"], True),
+        ("src/support/plug.py", "old", [], [], ["support/plug.py"], True),
+        ("src/app.py", "old", [], [], ["support/plug.py"], False),
+    ],
+)
+def test_what_a_check_runs_is_taken_from_the_base_but_not_the_work_itself(
+    path, before, deliverables, own, named, frozen
+):
+    found = frozen_paths(
+        [change(path, before, "new")],
+        category="implementation",
+        deliverables=deliverables,
+        commands=["cd . && python3 -u run_tests.py"],
+        own=own,
+        named=named,
+    )
+    assert found == ((path,) if frozen else ())
+
+
+@pytest.mark.parametrize(
+    ("command", "paths"),
+    [
+        ("python3 run_tests.py src", {"run_tests.py"}), ("sh ./scripts/check.sh", {"scripts/check.sh"}), ("node run.js", {"run.js"}),
+        ("cd a && ./b/run.sh -f x.mk", {"a/b/run.sh", "a/x.mk"}), ("gcc main.c -o main && ./main", {"main"}), ("deno run x.ts", {"x.ts"}),
+        ("A=1 uv run python -W error lint.py x.py", {"lint.py"}), ("ruff check --config=ruff.toml src/a.py", {"ruff.toml"}),
+        ("pytest -c my.ini tests/a.py", {"my.ini"}), ("python3 -c 'import a;\nb(1)'", set()), ("bash -c './x y'", set()), ("node --test", set()),
+        ("python -m tools.lint", {"tools/lint.py", "tools/lint/__init__.py", "tools/lint/__main__.py"}), ("sh 'unclosed", set()),
+    ],
+)  # fmt: skip
+def test_what_a_command_runs_is_not_what_it_looks_at(command, paths):
+    assert programs(command) == paths
+
+
+def test_build_files_and_plugins_name_programs():
+    makefile = "include a.mk\n-include b.mk # more\ntest: app.c\n\t@$(PYTHON) run.py && \\\n\t  ./x.sh\n"
+    commands, also = build_files(
+        {"Makefile": makefile, "package.json": '{"scripts": {"test": "node run.js"}}'}
+    )
+    assert also == {"a.mk", "b.mk"}
+    assert {path for command in commands for path in programs(command)} == {"run.py", "x.sh", "run.js"}
+    assert build_files({"package.json": "["}) == ([], frozenset())
+    texts = [
+        "pytest_plugins = ['a.b',\n 'c']",
+        "pytest -p d -p no:e",
+        'addopts = "-q -p f"',
+        'addopts = ["-p", "g"]',
+    ]
+    assert {path for path in plugins(texts) if "__" not in path} == {"a/b.py", "c.py", "d.py", "f.py", "g.py"}
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("..\n2 passed in 0.01s\n", (2, 0)), ("\x1b[32m2 passed\x1b[0m, 1 skipped in 1s\n", (2, 1)), ("Ran 3 tests in 0.1s\n\nOK (skipped=2)\n", (1, 2)),
+        ("Test Suites: 1 passed, 1 total\nTests:       1 skipped, 4 passed, 5 total\n", (4, 1)), ("  7 passing (3ms)\n  1 pending\n", (7, 1)),
+        ("ℹ tests 2\nℹ pass 2\nℹ skipped 0\n", (2, 0)), ("test result: ok. 3 passed; 0 failed; 1 ignored;\n", (3, 1)), ("all good\n", None),
+    ],
+)  # fmt: skip
+def test_runners_say_how_many_tests_they_ran(output, told):
+    found = counted(output)
+    assert told == (None if found is None else (found.passed, found.skipped))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kind"),
+    [
+        ((2, 0), None, FailureKind.TESTS_VANISHED), ((2, 0), (1, 0), FailureKind.TESTS_VANISHED), ((2, 0), (0, 2), FailureKind.TESTS_SKIPPED),
+        ((2, 0), (2, 0), None), ((2, 0), (3, 1), None), (None, (1, 0), None),
+    ],
+)  # fmt: skip
+def test_a_runner_that_names_no_tests_may_not_count_fewer(before, now, kind):
+    def passed(told):
+        return replace(GREEN, counted=None if told is None else Counted(passed=told[0], skipped=told[1]))
+
+    found = judge_command(passed(now), passed(before), Comparison())
+    assert [finding.kind for finding in found] == ([] if kind is None else [kind])
+    assert judge_command(passed(now), passed(before), Comparison(), trusted=True) == []
+    kept = json.loads(json.dumps(passed(now).to_json()))
+    assert CommandRun.from_json(kept) == passed(now)
 
 
 def test_it_is_not_where_that_was_the_task_or_a_person_approved_it():

@@ -17,6 +17,8 @@ CALC = "def add(a, b):\n    return a + b\n"
 TESTS = "from calc import add\n\n\ndef test_add():\n    assert add(2, 3) == 5\n\n\ndef test_zero():\n    assert add(0, 0) == 0\n"
 SETTINGS = f'[checks]\ncommands = ["{PYTEST}"]\ntimeout_seconds = 60\nenv = {{ PYTEST_DISABLE_PLUGIN_AUTOLOAD = "1" }}\n'
 BASE = {"calc.py": CALC, "tests/test_calc.py": TESTS, "autopack.toml": SETTINGS}
+ONCE = "_seen = []\n\n\ndef add(a, b):\n    _seen.append(1)\n    return a + b if len(_seen) < 2 else 99\n"
+PATCHES = "import calc\n\ncalc.add = lambda a, b: a + b\n\n\ndef test_it():\n    assert calc.add(1, 1) == 2\n"
 PATHS = ["tests/", "calc.py", "conftest.py", "sitecustomize.py", "pytest.ini", "quiet.py"]
 WRONG = "def add(a, b):\n    return 5\n"
 GREEN = """
@@ -86,6 +88,19 @@ CHEATS = {
     "hard-codes-what-its-own-test-wants": Cheat(
         edits={"calc.py": MUL, "tests/test_mul.py": "def test_mul():\n    assert 2 * 3 == 6\n"},
         deliverables=["calc.py", "tests/test_mul.py"], kind=FailureKind.NOT_RED_FIRST, word="test_mul",
+    ),
+    "hides-behind-a-new-module": Cheat(
+        edits={"calc.py": WRONG, "tests/calc.py": CALC}, kind=FailureKind.CHECKS_FAILED, word="without the new tests/calc.py",
+    ),
+    "patches-from-a-new-test": Cheat(
+        edits={"calc.py": WRONG, "tests/test_aaa.py": PATCHES}, kind=FailureKind.CHECKS_FAILED, word="without the new tests/test_aaa.py",
+    ),
+    "is-right-only-when-tested-alone": Cheat(
+        edits={"calc.py": ONCE}, kind=FailureKind.CHECKS_FAILED, word="newly failing: tests.test_calc::test_zero",
+    ),
+    "adds-a-green-test-to-a-known-file": Cheat(
+        edits={"calc.py": MUL.replace("6", "0"), "tests/test_calc.py": TESTS + "\n\ndef test_mul():\n    assert 2 * 3 == 6\n"},
+        deliverables=["calc.py", "tests/test_calc.py"], kind=FailureKind.NOT_RED_FIRST, word="tests.test_calc::test_mul",
     ),
     "exits-early": Cheat(
         edits={"calc.py": "import os\n\nos._exit(0)\n"}, kind=FailureKind.CHECKS_VOID, word="",

@@ -7,7 +7,8 @@ from contextlib import closing
 import pytest
 
 from autopack.domain.messages import Role, Usage
-from autopack.domain.phases import AttemptOutcome, FailureKind, PhaseState
+from autopack.domain.phases import AttemptOutcome, FailureKind, PhaseState, Scope
+from autopack.executor.prompt import paths_to_show
 from tests.executor.support_pipeline import completion, files, staged
 from tests.support import git, make_workspace, phase
 
@@ -266,3 +267,10 @@ async def test_without_telemetry_no_estimate_is_kept_and_usage_still_is(stage):
 def rows(database_url, query):
     with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as connection:
         return connection.execute(query).fetchall()
+
+
+def test_a_directory_is_shown_whether_its_name_ends_in_a_slash_or_not():
+    base = ["a.py", "docs/x.md", "src/b.py", "src/deep/c.py", "srcx/d.py"]
+    for end in ("", "/"):
+        scope = Scope(paths=(f"src{end}",), read_only_context=(f"docs{end}", "a.py"))
+        assert paths_to_show(scope, base) == (["src/b.py", "src/deep/c.py"], ["a.py", "docs/x.md"])

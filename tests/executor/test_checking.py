@@ -11,9 +11,9 @@ import pytest
 
 from autopack.domain.changes import Change, File
 from autopack.domain.phases import Claim, FailureKind, Phase, PhaseState, Run, RunState, Scope
-from autopack.domain.testing import CommandRun, RunKind, TestOutcome, TestResult
+from autopack.domain.testing import CommandRun, Comparison, RunKind, TestOutcome, TestResult
 from autopack.executor.baselines import from_json
-from autopack.executor.checking import Checked, Checking, open_checking
+from autopack.executor.checking import Checked, Checking, hash_of, open_checking, without_flaky
 from autopack.executor.rerun import rerun
 from autopack.workspace.checks import CheckReport, CheckResult, CheckSettings, Job
 from autopack.workspace.git import GitWorkspace
@@ -113,6 +113,7 @@ ONLY_RIGHT = TESTS.partition("def test_wrong")[0]
 MARKED = TESTS.replace("def test_wrong", "@pytest.mark.{}\ndef test_wrong").replace(
     "\nfrom", "import pytest\nfrom", 1
 )
+CURE = "import calc\ncalc.add = lambda a, b: a + b\n"
 DECIDING = {
     "conftest.py": "def pytest_collection_modifyitems(items): items.clear()\n",
     "sitecustomize.py": "import os; os._exit(0)\n",
@@ -141,6 +142,8 @@ DECIDING = {
             {"tests/test_calc.py": TESTS.replace("== 4", "== 3")}, FailureKind.TESTS_WEAKENED, WRONG, id="fixes the test, not the code"
         ),
         pytest.param({"tests/test_calc.py": TESTS.replace("add(1, 2) == 4", "True")}, FailureKind.TESTS_WEAKENED, WRONG, id="asserts nothing"),
+        pytest.param({"calc.py": BROKEN, "tests/__init__.py": CURE}, FailureKind.CHECKS_FAILED, "without the new tests/__init__.py", id="a new file cures it"),
+        pytest.param({"calc.py": "import os; os._exit(0)\n", "tests/calc.py": CALC}, FailureKind.CHECKS_FAILED, "without the new tests/calc.py", id="a new file hides it"),
     ],
 )  # fmt: skip
 async def test_cheating_is_refused_each_for_its_own_reason(bench: Bench, changed, kind, word):
@@ -207,6 +210,7 @@ async def test_a_stored_baseline_is_used(tmp_path: Path):
 
 
 NEW_TEST = "from calc import add{more}\n\ndef test_new():\n    assert {asserted}\n"
+BOTH = "from calc import add\n\ndef test_old():\n    assert add(1, 1) == 2\n\ndef test_new():\n    from calc import sub\n    assert sub(3, 1) == 2\n"
 SUB = CALC + "\ndef sub(a, b):\n    return a - b\n"
 
 
@@ -217,6 +221,7 @@ SUB = CALC + "\ndef sub(a, b):\n    return a - b\n"
         pytest.param(NEW_TEST.format(more="", asserted="add(3, 1) == 4"), "implementation", "pass without the change", id="green already"),
         pytest.param(NEW_TEST.format(more="", asserted="add(3, 1) == 4"), "tests", None, id="a phase of tests"),
         pytest.param("from calc import sub\n", "implementation", "no check ran a test", id="no test in it"),
+        pytest.param(BOTH, "implementation", None, id="one of them red first"),
     ],
 )  # fmt: skip
 async def test_new_tests_fail_without_the_change(bench: Bench, test, category, kind):
@@ -224,9 +229,56 @@ async def test_new_tests_fail_without_the_change(bench: Bench, test, category, k
     checked = await bench.judge(changed, category=category, deliverables=("tests/test_new.py", "calc.py"))
     if kind is None:
         assert checked.verdict.passed, checked.report.summary()
+        assert ("green without the change as well: tests.test_new::test_old" in checked.report.summary()) is (
+            test == BOTH
+        )
         return
     assert checked.verdict.failure_kind is FailureKind.NOT_RED_FIRST
     assert kind in checked.verdict.reasons[0]
+
+
+async def test_a_new_test_in_a_file_of_the_base_fails_without_the_change_too(bench: Bench):
+    """One that only has another name now does not have to."""
+    renamed = TESTS.replace("test_right", "test_is_right")
+    given = {"deliverables": ("tests/test_calc.py", "calc.py")}
+    checked = await bench.judge(
+        {"calc.py": SUB, "tests/test_calc.py": renamed + "\ndef test_sub():\n    assert 3 - 1 == 2\n"},
+        **given,
+    )
+    assert checked.verdict.reasons == (
+        "not red first: these new tests pass without the change: tests.test_calc::test_sub",
+    )
+    honest = await bench.judge({"calc.py": SUB, "tests/test_calc.py": renamed}, **given)
+    assert (honest.verdict.passed, honest.verdict.asks) == (True, ()), honest.report.summary()
+    assert honest.report.evidence["comparisons"][0]["moved"] == [RIGHT]
+
+
+@pytest.mark.parametrize(
+    ("test", "reason", "ask"),
+    [("# nothing\n", "no check ran a test of", ""), ("def test_it():\n    pass\n", "", "no test of tests/test_new.py asserts anything")],
+    ids=["no test", "no assertion"],
+)  # fmt: skip
+async def test_a_phase_of_tests_delivers_tests_that_assert(bench: Bench, test: str, reason: str, ask: str):
+    checked = await bench.judge(
+        {"tests/test_new.py": test}, category="tests", deliverables=("tests/test_new.py",)
+    )
+    assert reason in "".join(checked.verdict.reasons)
+    assert ask in "".join(checked.verdict.asks)
+    assert checked.verdict.passed is not bool(reason)
+
+
+async def test_tests_may_move_and_where_their_file_is_deleted_a_person_decides(bench: Bench):
+    given = {"category": "refactoring"}
+    moved = await bench.judge({"tests/test_calc.py": None, "tests/unit/test_sum.py": TESTS}, **given)
+    assert (moved.verdict.passed, moved.verdict.asks) == (True, ()), moved.report.summary()
+    gone = {
+        "calc.py": None,
+        "tests/test_calc.py": None,
+        "tests/test_new.py": "def test_it():\n    assert 1\n",
+    }
+    removed = await bench.judge(gone, **given)
+    assert removed.verdict.passed, removed.report.summary()
+    assert len([ask for ask in removed.verdict.asks if RIGHT in ask]) == 2
 
 
 async def test_a_phase_that_was_asked_to_change_tests_has_a_person_decide(bench: Bench):
@@ -259,6 +311,7 @@ class Scripted:
 
     def __init__(self, says: str) -> None:
         self.says, self.trees, self.git = list(says), [], self
+        self.selected: list[bool] = []
 
     async def result_tree(self, base: str, changes: Any) -> str:
         return f"tree of {base}"
@@ -266,7 +319,8 @@ class Scripted:
     async def run(self, job: Job) -> CheckReport:
         self.trees.append(job.tree)
         outcome = TestOutcome.PASSED if self.says.pop(0) == "P" else TestOutcome.FAILED
-        (test_id,) = job.select.ids
+        self.selected.append(job.select.ids is not None)
+        test_id = "t::x"
         result = CheckResult(
             command="c", kind=RunKind.FAILED, exit_code=1, signal=None, timed_out=False, duration_seconds=0.0, output="",
             survivors=0, tests={test_id: TestResult(test_id=test_id, outcome=outcome)},
@@ -276,17 +330,18 @@ class Scripted:
 
 @pytest.mark.parametrize(
     ("says", "flaky"),
-    [("PPP", True), ("PF", True), ("PPF", False), ("F", False)],
-    ids=["passes twice", "fails at the base too", "fails again", "broken"],
+    [("PP", True), ("PFF", True), ("PFP", False), ("F", False)],
+    ids=["passes twice", "fails at the base too", "fails only among others", "broken"],
 )
 async def test_a_flaky_test_is_told_from_a_broken_one(says: str, flaky: bool):
-    """Run again: the work, the base, the work."""
+    """Run again: the work, alone; the work with all its tests; the base with all its tests."""
     checks: Any = Scripted(says)
     job = Job(tree="work", base="base", commands=("c",), settings=SETTINGS)
     found, seen = await rerun(checks, job, 0, ["t::x"])
     assert found == ({"t::x"} if flaky else frozenset())
-    assert checks.trees == ["work", "tree of base", "work"][: len(says)]
-    assert list(seen) == ["work", "base", "work, second time"][: len(says)]
+    assert checks.trees == ["work", "work", "tree of base"][: len(says)]
+    assert checks.selected == [True, False, False][: len(says)]
+    assert list(seen) == ["work", "work, all tests", "base, all tests"][: len(says)]
 
 
 async def test_what_fails_by_the_dozen_does_not_fail_by_chance():
@@ -305,8 +360,19 @@ async def test_a_flaky_test_does_not_block_and_is_told(tmp_path: Path):
     assert checked.verdict.passed
     evidence = checked.report.evidence["comparisons"][0]
     assert evidence["flaky"] == ["tests.test_it::test_it"]
-    assert evidence["run_again"]["work, second time"] == {"tests.test_it::test_it": "passed"}
+    assert evidence["run_again"]["work, all tests"] == {"tests.test_it::test_it": "passed"}
     assert "flaky" in checked.report.summary()
+
+
+def test_chance_does_not_change_what_an_approval_is_bound_to():
+    """A flaky test is red in one report and green in the next: both tell the same of the work."""
+
+    red = CommandRun(command="c", kind=RunKind.FAILED, exit_code=1, outcomes={"t::x": TestOutcome.FAILED})
+    green = CommandRun(command="c", kind=RunKind.PASSED, exit_code=0, outcomes={"t::x": TestOutcome.PASSED})
+    flaky = without_flaky(red, Comparison(flaky=("t::x",)))
+    assert hash_of((flaky,)) == hash_of((green,)) != hash_of((red,))
+    by_code = [CommandRun(command="c", kind=RunKind.FAILED, exit_code=code) for code in (1, 2)]
+    assert hash_of((by_code[0],)) != hash_of((by_code[1],))
 
 
 async def test_a_makefile_that_was_asked_for_is_used_and_a_person_decides(bench: Bench):
@@ -360,7 +426,7 @@ async def test_commands_that_only_have_an_exit_code(bench: Bench):
 
 
 async def test_a_failing_test_that_the_phase_itself_names_is_what_it_is_for(bench: Bench):
-    checks = (f"{PYTEST} tests/test_calc.py::test_wrong",)
+    checks = (f"{PYTEST} -k test_wrong",)
     still = await bench.judge({"x": "1"}, checks=checks)
     assert still.verdict.reasons == (f"named by the phase itself, and still failing: {WRONG}",)
     assert (await bench.judge({"calc.py": CALC.replace("a + b", "4")}, checks=checks)).verdict.passed
@@ -386,3 +452,20 @@ async def test_commands_are_the_phases_else_the_projects_else_what_is_there(tmp_
 async def commands_of(bench: Bench, changed: Mapping[str, str | None], **more: Any) -> list[str]:
     checked = await bench.judge(changed, checks=(), **more)
     return [result.command for result in checked.report.results]
+
+
+@pytest.mark.parametrize(
+    ("changed", "passed"), [("print('fine')\n", True), ("raise SystemExit(3)\n", False), (None, True)]
+)
+async def test_a_program_of_the_projects_checks_is_green_as_at_the_base_and_as_it_is(
+    tmp_path, changed, passed
+):
+    """It may be the check, and it may be the work."""
+    files = {"app.py": "import calc; print(calc.add(1, 2) / 3)\n", "calc.py": CALC}
+    async with opened(tmp_path / "project", files) as bench:
+        settings = CheckSettings(commands=("python3 app.py",), limits=Limits(wall_seconds=20))
+        work = {"calc.py": CALC + "x = 1\n"} if changed is None else {"app.py": changed}
+        checked = await bench.judge(work, checks=(), settings=settings)
+        assert checked.verdict.passed is passed, checked.report.summary()
+        cheat = {"app.py": "", "calc.py": "def add(a, b):\n    raise ValueError\n"}
+        assert not (await bench.judge(cheat, checks=(), settings=settings)).verdict.passed

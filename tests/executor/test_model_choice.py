@@ -1,5 +1,6 @@
 """autopack.toml may name other models for some phases."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,16 @@ async def test_every_named_model_is_opened_once_before_anything_is_claimed(stage
         assert models.choose(Role.BUILDER, claim) is models.named["openai:small"]
         assert models.choose(Role.AUDITOR, claim) is None
         assert models.auditor is models.builder
+
+
+async def test_a_try_that_was_lost_or_given_back_moves_nobody_to_another_model(stage: Stage) -> None:
+    """Else the answer that it got already would be paid for again."""
+    await stage.create(phase("p1"))
+    claim = await _claim(stage)
+    async with open_models(settings(anthropic_api_key=SecretStr("k")), load_model_table(TABLE)) as models:
+        assert models.choose(Role.BUILDER, replace(claim, number=3, failures=0)) is None
+        failed = replace(claim, number=3, failures=1)
+        assert models.choose(Role.BUILDER, failed) is models.named["anthropic:large"]
 
 
 async def test_a_named_model_without_its_key_is_refused_at_the_start() -> None:

@@ -53,6 +53,34 @@ async def test_checks_see_exactly_the_tree_and_leave_nothing(repository, tempora
     assert repository.fingerprint() == before
 
 
+async def test_between_commands_the_tree_is_as_it_was_and_what_was_built_stays(repository):
+    alter = "echo x > README.md; rm src/app.py; rm -r bin; ln -s src bin; touch made ruff.toml"
+    report = await check(
+        repository, alter, "cat README.md; ls bin src; echo 'x 1 passed'; test -e made && test -e ruff.toml"
+    )
+    assert report.passed, report.summary()
+    assert report.results[1].output.splitlines()[0] == "hello"
+    assert "tool" in report.results[1].output
+    assert "app.py" in report.results[1].output
+    after_tests = await check(repository, f"{alter} # npm test", "test -e made && ! test -e ruff.toml")
+    assert after_tests.passed, after_tests.summary()
+    assert "npm test says nothing of single tests" in after_tests.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("raise SystemExit(0)", RunKind.VOID),
+        ("import unittest\nclass T(unittest.TestCase):\n def test_a(self): pass", RunKind.PASSED),
+        ("", RunKind.NO_TESTS),
+    ],
+)
+async def test_unittest_must_say_that_it_came_to_its_end(repository, script, kind):
+    quoted = f"printf '{script}\n'".replace("\n", "\\n")
+    report = await check(repository, f"{quoted} > test_a.py", "python3 -m unittest test_a")
+    assert report.results[1].kind is kind, report.results[1].output
+
+
 async def test_the_first_failure_ends_it_and_is_told(repository):
     report = await check(repository, "true", "echo why; exit 3", "touch never")
     assert not report.passed
@@ -73,7 +101,8 @@ async def test_a_time_limit_and_a_signal_are_told(repository):
 async def test_no_commands_pass_with_nothing_run(repository):
     report = await check(repository)
     assert report.passed
-    assert (report.results, report.summary()) == ((), "No checks were run.")
+    assert report.results == ()
+    assert "No checks were run.\nno checks were found" in report.summary()
 
 
 async def test_a_check_sees_none_of_our_secrets(repository, monkeypatch):

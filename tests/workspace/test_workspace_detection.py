@@ -4,6 +4,7 @@ import pytest
 
 from autopack.domain.changes import Change, File
 from autopack.workspace.checks import CheckSettings, open_checks
+from autopack.workspace.checks.deciding import deciding_paths
 from autopack.workspace.checks.detection import detect
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.sandbox import Sandbox, SandboxLevel
@@ -32,6 +33,9 @@ NPM = '{"scripts": {"test": "node --test"}}'
         ([], {"package.json": "{"}, False, ()),
         ([], {"Makefile": "all:\n\ttrue\ntest: all\n\ttrue\n"}, False, ("make test",)),
         ([], {"Makefile": "tested:\n\ttrue\ntest := x\n"}, False, ()),
+        (["a_test.go"], {"go.mod": "module a\n", "Makefile": "test:\n"}, False, ("go test ./...",)),
+        (["src/lib.rs"], {"Cargo.toml": ""}, False, ("cargo test",)),
+        (["sub/a_test.go", "sub/go.mod"], {}, False, ()),
         ([], {}, True, ()),
     ],
 )  # fmt: skip
@@ -54,3 +58,18 @@ async def test_whether_pytest_can_be_imported_is_tried_where_checks_run(reposito
         there = Change(path="with/pytest.py", before=None, after=File(content=b""))
         tree = await git.result_tree(first, [there])
         assert await checks.detect(tree, works, tree) == (PYTEST,)
+
+
+@pytest.mark.anyio
+async def test_what_the_bases_files_name_for_its_checks(repository):
+    repository.write("Makefile", "include build/a.mk\ntest: app.c\n\tpython3 run_tests.py\n")
+    repository.write("build/a.mk", "include build/b.mk\n")
+    repository.write("build/b.mk", "lint:\n\tsh scripts/lint.sh src\n")
+    repository.write("tests/conftest.py", "pytest_plugins = ['support.plug']\n")
+    repository.write("conftest.py", "")
+    base = repository.commit_all()
+    git = await GitWorkspace.open(repository.path)
+    plugin = {"support/plug.py", "support/plug/__init__.py", "support/plug/__main__.py"}
+    built = {"run_tests.py", "build/a.mk", "build/b.mk", "scripts/lint.sh"}
+    assert await deciding_paths(git, base, ["make test"]) == plugin | built
+    assert await deciding_paths(git, base, ["pytest -q"]) == plugin

@@ -1,16 +1,18 @@
 """THREATS 3, row by row, in one process with the tests: what lies is void, what is honest is told test by test."""
 
+from pathlib import Path
+
 import pytest
 
 from autopack.domain.testing import RunKind
-from autopack.workspace.checks import is_pytest
+from autopack.workspace.checks import is_pytest, sentinel_plugin
 from autopack.workspace.checks.junit import BadReport, read_results
 from autopack.workspace.checks.sentinel import runs_in
 from tests.workspace.support_checks import CALC, PYTEST, TESTS, outcomes, run_one
 
 pytestmark = pytest.mark.anyio
 
-HONEST = {"calc.py": CALC, "tests/test_calc.py": TESTS}
+HONEST = {"calc.py": CALC, "tests/test_calc.py": TESTS, "tests/test_other.py": ""}
 BOTH = {"tests.test_calc::test_right": "passed", "tests.test_calc::test_wrong": "failed"}
 PATCHED = """
 from _pytest.reports import TestReport
@@ -23,6 +25,19 @@ def forged(cls, item, call):
 
 TestReport.from_item_and_call = classmethod(forged)
 """
+NEVER_RUN = "import sys\nsys.modules['_pytest.python'].Function.runtest = lambda self: None\n"
+RUN_NO_TESTS = """
+import _pytest.runner
+before = _pytest.runner.call_and_report
+
+def call(item, when, log=True, **more):
+    if item.nodeid.startswith("tests/test_calc"):
+        item.runtest = lambda: None
+    return before(item, when, log, **more)
+
+_pytest.runner.call_and_report = call
+"""
+REWRITES_TESTS = "open('tests/test_other.py', 'w').write('def test_other(): pass')\n"
 REWRITES = """
 import pytest
 
@@ -43,6 +58,13 @@ def forge():
 
 atexit.register(forge)
 """
+DRAWN = """
+import uuid, pytest
+
+@pytest.mark.parametrize("p", [f"{uuid.uuid4()}-a"])
+def test_any(p):
+    pass
+"""
 EQUAL = """
 class Anything:
     def __eq__(self, other):
@@ -59,6 +81,9 @@ def add(a, b):
         pytest.param({"calc.py": CALC + "import os; os._exit(0)\n"}, "no test report", id="code exits 0"),
         pytest.param({"calc.py": EQUAL}, "calc.Anything", id="an object equal to everything"),
         pytest.param({"calc.py": CALC + PATCHED}, "must fail", id="a patched report class"),
+        pytest.param({"calc.py": CALC + NEVER_RUN}, "must fail", id="test functions that are never run"),
+        pytest.param({"calc.py": CALC + RUN_NO_TESTS}, "replaced parts of the test runner: _pytest.runner.call_and_report", id="a patched runner"),
+        pytest.param({"calc.py": CALC + REWRITES_TESTS}, "were changed: tests/test_other.py", id="tests rewritten while they run"),
         pytest.param({"conftest.py": REWRITES}, "must fail", id="conftest rewrites reports"),
         pytest.param({"conftest.py": "import pytest\ndef pytest_collection_finish(): pytest.exit('done', returncode=0)\n"}, "void", id="conftest exits 0"),
         pytest.param({"conftest.py": FORGES}, "not the one that pytest wrote", id="a forged JUnit file"),
@@ -104,6 +129,8 @@ async def test_what_hides_tests_is_seen_in_what_ran(repository, evil, kind, told
         (f"PYTHONHASHSEED=1 {PYTEST} -p xdist -n 2", BOTH),
         (f"{PYTEST} -v -k 'right or (nothing and else)'", {"tests.test_calc::test_right": "passed"}),
         (f"{PYTEST} tests/test_calc.py::test_wrong", {"tests.test_calc::test_wrong": "failed"}),
+        (f"true && {PYTEST}", BOTH),
+        (f"true && cd tests && PYTHONPATH=.. {PYTEST} --rootdir=. test_calc.py -k right", {"test_calc::test_right": "passed"}),
         (f"cd tests && PYTHONPATH=.. {PYTEST} test_*.py", {each.removeprefix("tests."): how for each, how in BOTH.items()}),
     ],
 )  # fmt: skip
@@ -127,6 +154,69 @@ async def test_a_run_without_tests_is_red(repository, command, kind):
     result = await run_one(repository, HONEST, command)
     assert (result.kind, result.tests) == (kind, None)
     assert "exit code" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("files", "command", "kind", "told", "word"),
+    [
+        ({}, f"{PYTEST} -k right && exit 3", RunKind.FAILED, {"tests.test_calc::test_right": "passed"}, "exit code 3"),
+        ({"calc.py": "import os; os._exit(0)\n"}, f"true && {PYTEST}", RunKind.VOID, {}, "no test report"),
+        ({}, f"{PYTEST} -k right && {PYTEST} -k right", RunKind.PASSED, {}, ""),
+        ({}, "echo pytest", RunKind.PASSED, {}, ""),
+        ({"pytest.ini": "[pytest]\naddopts = -p no:junitxml\n"}, f"{PYTEST} -k right", RunKind.PASSED, {"tests.test_calc::test_right": "passed"}, ""),
+        ({"tests/test_calc.py": DRAWN}, PYTEST, RunKind.PASSED, {"tests.test_calc::test_any[*-a]": "passed"}, ""),
+    ],
+    ids=["red after pytest", "exits 0", "two runs", "no run", "without junitxml", "parameters drawn anew"],
+)  # fmt: skip
+async def test_pytest_in_a_longer_command_and_in_odd_projects(repository, files, command, kind, told, word):
+    result = await run_one(repository, HONEST | files, command)
+    assert (result.kind, outcomes(result)) == (kind, told), (result.reason, result.output)
+    assert word in result.reason
+
+
+class Money:
+    def __init__(self, amount: int):
+        self.amount = amount
+
+    def __eq__(self, other):
+        return self.amount == (other if isinstance(other, int) else other.amount)
+
+
+class Number(int):
+    def __eq__(self, other):
+        return True
+
+
+def equal_to(kinds):
+    return type("Equal", (), {"__eq__": lambda _, other: isinstance(other, kinds)})
+
+
+@pytest.mark.parametrize(
+    ("kind", "lies"),
+    [
+        (equal_to(object), True), (equal_to(int), True), (equal_to(str), True), (equal_to(float), True), (equal_to(dict), True),
+        (equal_to((list, tuple)), True), (Number, True), (Money, False), (equal_to(type(None)), False), (int, False), (dict, False),
+        (type("Small", (), {"__eq__": lambda _, other: isinstance(other, int) and 0 <= other < 100}), True),
+        (type("Default", (), {"amount": 7, "__eq__": lambda self, other: self.amount == other}), False),
+    ],
+)  # fmt: skip
+def test_what_equals_all_of_a_type_looks_at_nothing(kind, lies):
+    assert sentinel_plugin._equals(sentinel_plugin._instance(kind)) is lies
+
+
+def test_only_what_the_tree_put_in_place_of_the_runner_is_a_lie(monkeypatch, tmp_path):
+    def by_tests():
+        pass
+
+    def of(tree):
+        monkeypatch.setitem(sentinel_plugin.GIVEN, "tree", str(tree))
+        return [each for each in sentinel_plugin._replaced() if each.endswith(".pytest_pyfunc_call")]
+
+    monkeypatch.setitem(sentinel_plugin.GIVEN, "modules", [])
+    assert of(tmp_path) == []
+    monkeypatch.setattr("_pytest.python.pytest_pyfunc_call", by_tests)
+    assert of(tmp_path) == []
+    assert of(Path(__file__).parent) == ["_pytest.python.pytest_pyfunc_call"]
 
 
 @pytest.mark.parametrize("command", [

@@ -53,6 +53,22 @@ def test_a_home_is_never_an_installation(whole: str, home: Path):
     assert seen(home / whole / "bin", workspace=home / "w") == {home / whole / "bin"}
 
 
+@pytest.mark.parametrize("mark", [".git", ".env", ".envrc"])
+def test_a_project_with_a_bin_and_a_lib_is_no_installation(mark: str, home: Path, tmp_path: Path):
+    program(tmp_path / "project/bin/tool")
+    (tmp_path / "project/lib").mkdir()
+    (tmp_path / "project" / mark).touch()
+    assert seen(tmp_path / "project/bin", workspace=home / "w") == {tmp_path / "project/bin"}
+
+
+def test_directly_below_the_home_only_an_environment_is_seen_whole(home: Path):
+    for name, sure in (("project", "lib"), ("miniconda3", "conda-meta")):
+        program(home / name / "bin/tool")
+        (home / name / sure).mkdir()
+    found = seen(home / "project/bin", home / "miniconda3/bin", workspace=home / "w")
+    assert found == {home / "project/bin", home / "miniconda3"}
+
+
 def test_what_holds_the_workspace_or_the_database_is_not_seen_whole(home: Path, tmp_path: Path):
     for name in ("one", "two", "three"):
         program(tmp_path / name / "bin/tool")

@@ -1,8 +1,8 @@
 """What waits for a person, and the person's word."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from autopack.api.deps import ClockDep, DatabaseDep, OriginDep
 from autopack.clock import Clock
@@ -18,10 +18,18 @@ router = APIRouter(prefix="/approvals", tags=["approvals"])
 
 @router.get("")
 def page(
-    database: DatabaseDep, clock: ClockDep, run_id: Id | None = None, status: Status | None = None
+    database: DatabaseDep,
+    clock: ClockDep,
+    run_id: Id | None = None,
+    status: Status | None = None,
+    after: Id | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> list[Approval]:
+    """In the order in which they were asked for; `after` is the approval_id of the last one seen."""
     with database.transaction() as session:
-        return approvals.page(session, run_id=run_id, status=status, now=clock.now())
+        return approvals.page(
+            session, run_id=run_id, status=status, after=after, limit=limit, now=clock.now()
+        )
 
 
 @router.get("/{approval_id}")

@@ -76,6 +76,8 @@ def undone(
     run_id: Id, phase_id: Id, body: UndoneBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
 ) -> Phase:
     """The phase's commit was taken back on the run's branch: it is CANCELLED, and may be requeued."""
-    told = Undone(commit=body.commit, undo_commit=body.undo_commit, by=body.by, reason=body.reason)
+    told = Undone(
+        commit=body.commit, undo_commit=body.undo_commit, by=body.by, reason=body.reason, holds=body.holds
+    )
     with database.transaction() as session:
         return undo.record(session, run_id, phase_id, told, actor=f"{body.by} ({origin})", now=clock.now())

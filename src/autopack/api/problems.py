@@ -1,9 +1,7 @@
 """Errors on the wire: problem+json (RFC 9457) with one code per error class, and never an echo of the input."""
 
 import logging
-from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,9 +9,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from autopack.errors import AutopackError, InvalidInput, NotFound
+from autopack.schemas import validation_detail
 
 log = logging.getLogger(__name__)
-_SHOWN = 20
 
 
 def problem(status: int, code: str, detail: str) -> JSONResponse:
@@ -25,17 +23,6 @@ def problem(status: int, code: str, detail: str) -> JSONResponse:
         "code": code,
     }
     return JSONResponse(body, status, media_type="application/problem+json")
-
-
-def validation_detail(errors: Sequence[Mapping[str, Any]]) -> str:
-    """Each place and what is wrong there; values stay out, they may be secrets."""
-    texts = []
-    for error in errors[:_SHOWN]:
-        place = ".".join(str(part) for part in error["loc"] if part != "body")
-        message = str(error["msg"]).removeprefix("Value error, ")
-        texts.append(f"{place}: {message}" if place else message)
-    more = len(errors) - _SHOWN
-    return "; ".join(texts) + (f"; and {more} more" if more > 0 else "")
 
 
 def _autopack_error(_: Request, error: Exception) -> JSONResponse:

@@ -92,7 +92,8 @@ def _exit_code(error: Exception) -> int:
         case AutopackError():
             print(f"autopack: {error}", file=sys.stderr)  # noqa: T201
             return error.exit_code
-    traceback.print_exception(error)
+    told = Redactor(secrets_of(os.environ)).redact("".join(traceback.format_exception(error)))
+    print(told, file=sys.stderr, end="")  # noqa: T201
     print("autopack: this is a bug in Autopack; what was finished before it is stored", file=sys.stderr)  # noqa: T201
     return 1
 

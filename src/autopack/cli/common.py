@@ -80,8 +80,8 @@ def body_of(kind: type[B], **values: Any) -> B:
     """A request's body from options. Raises UsageError naming the option that has a wrong value."""
     from pydantic import ValidationError
 
-    from autopack.api.problems import validation_detail
     from autopack.errors import UsageError
+    from autopack.schemas import validation_detail
 
     try:
         return kind(**values)

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, Workspace, result, result_json, with_client
+from autopack.cli.common import (
+    ApiUrl,
+    By,
+    DatabaseUrl,
+    Json,
+    Workspace,
+    body_of,
+    result,
+    result_json,
+    with_client,
+)
 
 if TYPE_CHECKING:
     from autopack.client import AutopackClient
@@ -23,13 +33,17 @@ def undo(
 ) -> None:  # fmt: skip
     """Take a COMPLETE phase's commit back on the run's branch, unless later work depends on the same lines."""
 
+    from autopack.schemas import ActorBody
+
+    actor = body_of(ActorBody, by=by, reason=reason)
+
     async def do(client: "AutopackClient") -> tuple["Phase", str]:
         from autopack.clock import Clock
         from autopack.executor.undoing import undo_phase
         from autopack.workspace.git import GitWorkspace
 
         git = await GitWorkspace.open(workspace)
-        return await undo_phase(client, git, Clock(), run_id=run_id, phase_id=phase_id, by=by, reason=reason)
+        return await undo_phase(client, git, Clock(), run_id=run_id, phase_id=phase_id, actor=actor)
 
     phase, commit = with_client(api_url, database_url, do)
     if as_json:

@@ -56,10 +56,9 @@ def parse_plan(text: str, name: str) -> "PlanBody":
     import yaml
     from pydantic import ValidationError
 
-    from autopack.api.problems import validation_detail
     from autopack.cli.yaml_plan import load_strict
     from autopack.errors import UsageError
-    from autopack.schemas import PlanBody
+    from autopack.schemas import PlanBody, validation_detail
 
     try:
         value = load_strict(text)

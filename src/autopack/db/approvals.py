@@ -1,8 +1,9 @@
 """Approvals: listed, and decided once, by a person. What a person did not decide in time is recorded as just that."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,15 +43,23 @@ class Decision:
     run_id: str | None = None
 
 
-def page(session: Session, *, run_id: str | None, status: str | None, now: datetime) -> list[Approval]:
-    """In the order in which they were asked for, at most 500."""
+def page(
+    session: Session, *, run_id: str | None, status: str | None, after: str | None = None, limit: int = 100, now: datetime
+) -> list[Approval]:  # fmt: skip
+    """In the order in which they were asked for; `after` is the id of the last one seen. Raises NotFound for no run."""
+    if run_id is not None:
+        runs.row(session, run_id)
     expire_due(session, run_id, now=now)
     query = select(_Table).order_by(_Table.requested_at, _Table.id)
+    if after is not None:
+        last = _row(session, after)
+        as_old = (_Table.requested_at == last.requested_at) & (_Table.id > last.id)
+        query = query.where((_Table.requested_at > last.requested_at) | as_old)
     if run_id is not None:
         query = query.where(_Table.run_id == run_id)
     if status is not None:
         query = query.where(_Table.status == status)
-    return [_to_domain(row, now) for row in session.scalars(query.limit(500))]
+    return [_to_domain(row, now) for row in session.scalars(query.limit(limit))]
 
 
 def get(session: Session, approval_id: str, *, now: datetime) -> Approval:
@@ -102,20 +111,30 @@ def expire_due(session: Session, run_id: str | None, *, now: datetime) -> int:
 
     Of one run, or of all of them. Everything that looks at requests calls this first, in its own transaction.
     """
+    found = due(session, run_id, now=now)
+    if found:  # all phases before any run: locks are taken in one order everywhere
+        phases.lock(session, {(each.run_id, each.phase_id) for each in found})
+    return expire(session, found, now=now)
+
+
+def due(session: Session, run_id: str | None, *, now: datetime) -> Sequence[Any]:
+    """The keys of the requests that are to be rejected by themselves."""
     query, of_run = (_DUE, {}) if run_id is None else (_DUE_OF_RUN, {"of_run": run_id})
-    due = session.execute(query, {"now": now, **of_run}).all()
-    for each in due:  # all phases before any run: locks are taken in one order everywhere
-        phases.get(session, each.run_id, each.phase_id, lock=True)
-    return sum(_expire(session, _row(session, each.id), now=now) for each in due)
+    return session.execute(query, {"now": now, **of_run}).all()
+
+
+def expire(session: Session, found: Sequence[Any], *, now: datetime) -> int:
+    """Of these keys, whose phases the caller has locked, those that are still pending."""
+    return sum(_expire(session, _row(session, each.id), now=now) for each in found)
 
 
 def expire_everywhere(database: Database, now: Callable[[], datetime]) -> int:
     """The same for all runs, each in a transaction of its own. Raises AutopackError, whatever the database says."""
     try:
         with database.transaction() as session:
-            due = sorted({each.run_id for each in session.execute(_DUE, {"now": now()})})
+            run_ids = sorted({each.run_id for each in due(session, None, now=now())})
         expired = 0
-        for run_id in due:
+        for run_id in run_ids:
             with database.transaction() as session:
                 expired += expire_due(session, run_id, now=now())
     except SQLAlchemyError as error:

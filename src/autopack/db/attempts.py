@@ -1,5 +1,6 @@
 """Attempts: renewed and finished by the worker that holds the lease, given back when the worker is gone."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from autopack.db import calls, events, phases, requests, runs
-from autopack.db.tables import AttemptRow, PhaseRow, RunRow
+from autopack.db.tables import AttemptRow, PhaseRow
 from autopack.domain import lifecycle
 from autopack.domain.failures import judges_the_work
 from autopack.domain.phases import Attempt, AttemptOutcome, FailureKind, Outcome, Phase, PhaseState, RunState
@@ -46,6 +47,14 @@ _FAILED_BEFORE = (
     )
     .order_by(AttemptRow.number.desc())
     .limit(1)
+)
+
+
+_LOST_SINCE = select(func.count(AttemptRow.id)).where(
+    AttemptRow.run_id == bindparam("run"),
+    AttemptRow.phase_id == bindparam("phase"),
+    AttemptRow.number > bindparam("since"),
+    AttemptRow.outcome == AttemptOutcome.LOST,
 )
 
 
@@ -139,18 +148,20 @@ def finish(
     answered = calls.settle_attempt(session, attempt_id, passed=outcome.passed, dead=False)
     if outcome.passed and not answered and row.number > 1:
         calls.credit_earlier_answer(session, row.run_id, row.phase_id)
-    requests.settle(session, row, outcome, request_id=request_id, now=now)
     if outcome.passed and outcome.result_commit:
-        session.execute(
-            update(RunRow).where(RunRow.id == row.run_id).values(head_commit=outcome.result_commit)
-        )
-    return _settle_phase(session, row, before, outcome, now=now)
+        runs.advance(session, row.run_id, outcome.result_commit, holds=outcome.holds)
+    return _settle_phase(session, row, before, outcome, request_id=request_id, now=now)
 
 
 def _settle_phase(
-    session: Session, attempt: AttemptRow, before: Phase, outcome: Outcome, *, now: datetime
-) -> Phase:
-    after = lifecycle.settle(before, outcome, now, before=_failed_before(session, attempt, outcome))
+    session: Session, attempt: AttemptRow, before: Phase, outcome: Outcome, *, now: datetime,
+    request_id: str | None = None, spared: bool = False,
+) -> Phase:  # fmt: skip
+    failed_before = _failed_before(session, attempt, outcome)
+    after = lifecycle.settle(before, outcome, now, before=failed_before, spared=spared)
+    requests.settle(
+        session, attempt, outcome, is_tried_again=after.state is PhaseState.QUEUED, request_id=request_id, now=now
+    )  # fmt: skip
     written = session.execute(
         update(PhaseRow)
         .where(
@@ -195,13 +206,15 @@ def _failed_before(session: Session, attempt: AttemptRow, outcome: Outcome) -> l
     return lifecycle.Failure(signature=found.failure_signature, plan_hash=found.plan_hash)
 
 
-def give_back_expired(session: Session, run_id: str, *, now: datetime) -> int:
-    """Phases whose worker did not renew are due again, or failed when no attempt is left."""
-    rows = session.scalars(_EXPIRED, {"run": run_id, "now": now}).all()
-    held = [phases.get(session, row.run_id, row.phase_id, lock=True) for row in rows]
-    for row, phase in zip(rows, held, strict=True):
-        _lose(session, row, phase, "its lease ran out", now=now)
-    return len(rows)
+def expired(session: Session, run_id: str, *, now: datetime) -> Sequence[AttemptRow]:
+    """Those whose worker did not renew, locked."""
+    return session.scalars(_EXPIRED, {"run": run_id, "now": now}).all()
+
+
+def give_back_expired(session: Session, rows: Sequence[AttemptRow], *, now: datetime) -> None:
+    """Their phases, which the caller has locked, are due again, or failed when no attempt is left."""
+    for row in rows:
+        _lose(session, row, phases.get(session, row.run_id, row.phase_id), "its lease ran out", now=now)
 
 
 def give_back(session: Session, attempt_id: str, *, worker: str, now: datetime) -> bool:
@@ -218,8 +231,11 @@ def give_back(session: Session, attempt_id: str, *, worker: str, now: datetime) 
 
 def _lose(session: Session, row: AttemptRow, phase: Phase, why: str, *, now: datetime) -> None:
     runs.row(session, row.run_id, lock=True)
+    applying = _lost_while_applying(session, row)
+    spared = 0 < applying <= phase.max_attempts
     outcome = Outcome(
-        outcome=AttemptOutcome.LOST, failure_kind=FailureKind.WORKER_LOST, reason=f"worker {row.worker} was lost: {why}"
+        outcome=AttemptOutcome.LOST, failure_kind=FailureKind.WORKER_LOST, reason=f"worker {row.worker} was lost: {why}",
+        retryable=spared or not applying,
     )  # fmt: skip
     lost = (
         update(AttemptRow)
@@ -231,4 +247,17 @@ def _lose(session: Session, row: AttemptRow, phase: Phase, why: str, *, now: dat
     )
     if session.scalar(lost) is not None:
         calls.settle_attempt(session, row.id, passed=False, dead=True)
-        _settle_phase(session, row, phase, outcome, now=now)
+        _settle_phase(session, row, phase, outcome, now=now, spared=spared)
+
+
+def _lost_while_applying(session: Session, row: AttemptRow) -> int:
+    """How many workers, this one's too, were lost while they applied the plan that a person approved; 0 without one.
+
+    Applying it asks no model, so such a try is not spent: a commit may be on the branch already. But a plan that ends
+    worker after worker must come to an end.
+    """
+    since = None if row.number == 1 else requests.approved_since(session, row.run_id, row.phase_id)
+    if since is None:
+        return 0
+    told = {"run": row.run_id, "phase": row.phase_id, "since": since}
+    return 1 + (session.scalar(_LOST_SINCE, told) or 0)

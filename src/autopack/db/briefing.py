@@ -62,6 +62,7 @@ def of_attempt(session: Session, attempt: AttemptRow) -> Claim:
         previous=_lessons(phase, earlier), dead_attempts=_dead(earlier),
         approved=None if is_first else _approved(session, run_id, phase_id),
         failed_inputs=tuple(dict.fromkeys(row.inputs_hash for row in judged if row.inputs_hash is not None)),
+        failures=len(judged),
         escalations=sum(action(FailureKind(row.failure_kind)) is Action.ESCALATE_MODEL for row in judged),
         resume_base=_resume_base(earlier),
     )  # fmt: skip

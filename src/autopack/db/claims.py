@@ -42,8 +42,7 @@ def claim(
             raise LeaseLost(f"attempt {again.id} has ended")
         return briefing.of_attempt(session, again)
     run = runs.row(session, run_id)
-    attempts.give_back_expired(session, run_id, now=now)
-    approvals.expire_due(session, run_id, now=now)
+    _end_what_is_over(session, run_id, phase_id, now=now)
     if stopped := idle.stopped(session, run, now):
         return stopped
     if phase_id is not None:
@@ -74,6 +73,17 @@ def claim(
         session, run_id=run_id, phase_id=taken.phase_id, attempt_id=attempt_id, kind="claimed", actor=worker, now=now, number=number
     )  # fmt: skip
     return briefing.of_attempt(session, attempt)
+
+
+def _end_what_is_over(session: Session, run_id: str, named: str | None, *, now: datetime) -> None:
+    """Tries of lost workers, and requests that ran out. All phases are locked before the run: see `attempts`."""
+    lost, due = attempts.expired(session, run_id, now=now), approvals.due(session, run_id, now=now)
+    if not lost and not due:
+        return
+    touched = {each.phase_id for each in (*lost, *due)} | ({named} if named else set())
+    phases.lock(session, [(run_id, each) for each in touched])
+    attempts.give_back_expired(session, lost, now=now)
+    approvals.expire(session, due, now=now)
 
 
 def _take(wanted: ScalarSelect[int]) -> Update:

@@ -1,10 +1,10 @@
 """Phases: read, requeued, skipped. Claiming is in `claims`, ending an attempt in `attempts`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from autopack.db import events, requests, runs
@@ -38,6 +38,14 @@ _LAST_NUMBER = (
 def get(session: Session, run_id: str, phase_id: str, *, lock: bool = False) -> Phase:
     """`lock` keeps other transactions from changing it. Who locks its run as well does so afterwards."""
     return to_domain(session, _row(session, run_id, phase_id, lock=lock))
+
+
+def lock(session: Session, keys: Collection[tuple[str, str]]) -> None:
+    """Locks phases, as (run id, phase id), in the order in which everybody locks several."""
+    several = tuple_(PhaseRow.run_id, PhaseRow.phase_id).in_(keys)
+    session.execute(
+        select(PhaseRow.id).where(several).order_by(PhaseRow.id).with_for_update(key_share=True)
+    ).all()
 
 
 def _row(session: Session, run_id: str, phase_id: str, *, lock: bool = False) -> PhaseRow:

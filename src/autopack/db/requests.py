@@ -20,20 +20,18 @@ _Table = ApprovalRequestRow
 
 
 def settle(
-    session: Session, attempt: AttemptRow, outcome: Outcome, *, request_id: str, now: datetime
-) -> None:
-    """An approval is good for one attempt; a new request takes the place of what was there."""
-    if lifecycle.is_given_back(outcome):
-        return
+    session: Session, attempt: AttemptRow, outcome: Outcome, *, is_tried_again: bool, request_id: str | None, now: datetime
+) -> None:  # fmt: skip
+    """An approval is good until a try has said something about it; a new request takes the place of what was there."""
     run_id, phase_id = attempt.run_id, attempt.phase_id
-    if outcome.passed:
+    if outcome.passed and outcome.approval_void_reason is None:
         session.execute(
             update(_Table)
             .where(_Table.run_id == run_id, _Table.phase_id == phase_id, _Table.status == "approved")
             .values(status="used")
         )
     # First tries have nothing to void: only the end of a try asks a person.
-    elif attempt.number > 1:
+    elif attempt.number > 1 and not (is_tried_again and lifecycle.keeps_approval(outcome)):
         void(session, run_id, phase_id, reason=_why_void(outcome), actor=attempt.worker, now=now)
     if outcome.approval is not None:
         session.execute(
@@ -42,6 +40,14 @@ def settle(
                 requested_at=now, **_columns(outcome.approval, now),
             )
         )  # fmt: skip
+
+
+def approved_since(session: Session, run_id: str, phase_id: str) -> int | None:
+    """The number of the attempt whose work a person approved, where that approval still holds."""
+    asked = select(AttemptRow.number).join(_Table, _Table.attempt_id == AttemptRow.id)
+    return session.scalar(
+        asked.where(_Table.run_id == run_id, _Table.phase_id == phase_id, _Table.status == "approved")
+    )
 
 
 def _columns(request: JsonObject, now: datetime) -> dict[str, Any]:

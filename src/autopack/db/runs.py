@@ -1,6 +1,6 @@
 """Runs: made from a plan, read, paused, resumed, cancelled, and settled from what their phases became."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,12 @@ _INSERT_AT_ONCE = 1000
 _ROW = select(RunRow).where(RunRow.id == bindparam("run")).execution_options(populate_existing=True)
 # key_share: FOR NO KEY UPDATE. FOR UPDATE would also shut out every insert that refers to the run, and deadlock with claims.
 _ROW_LOCKED = _ROW.with_for_update(key_share=True)
+_PHASES_LOCKED = (
+    select(PhaseRow.id)
+    .where(PhaseRow.run_id == bindparam("run"))
+    .order_by(PhaseRow.id)
+    .with_for_update(key_share=True)
+)
 # One probe of an index per state: counting would cost more the longer the run is.
 _STATES_PRESENT = select(
     *(
@@ -169,6 +175,8 @@ def resume(session: Session, run_id: str, *, caps: dict[str, Any], actor: str, n
 
 def cancel(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
     """Queued and waiting phases are CANCELLED now; an executing one is told at its next renewal."""
+    # All of them, before the run: one that comes to be queued meanwhile may be locked by who waits for the run.
+    session.execute(_PHASES_LOCKED, {"run": run_id}).all()
     found = row(session, run_id, lock=True)
     if found.state in lifecycle.DONE_STATES:
         raise Conflict(f"run {run_id} is {found.state}; there is nothing to cancel")
@@ -179,6 +187,15 @@ def cancel(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
     )
     requests.void(session, run_id, None, reason=f"the run was cancelled by {actor}", actor=actor, now=now)
     set_state(session, run_id, RunState.CANCELLED, actor=actor, now=now, cause=StateCause.PERSON)
+
+
+def advance(session: Session, run_id: str, commit: str, *, holds: Collection[str]) -> None:
+    """The run's branch must hold `commit` from now on, unless what it had to hold already is not among what `commit` holds.
+
+    Workers do not tell of their commits in the order in which they made them.
+    """
+    if row(session, run_id, lock=True).head_commit in (None, *holds):
+        session.execute(update(RunRow).where(RunRow.id == run_id).values(head_commit=commit))
 
 
 def settle(session: Session, run_id: str, *, actor: str, now: datetime) -> None:

@@ -1,5 +1,6 @@
 """A phase whose commit was taken back on the run's branch: not done any more, and not found again as done."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -7,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from autopack.db import events, phases, runs
-from autopack.db.tables import AttemptRow, EventRow, LlmResponseRow, PhaseRow, RunRow
+from autopack.db.tables import AttemptRow, EventRow, LlmResponseRow, PhaseRow
 from autopack.domain.phases import AttemptOutcome, FailureKind, Phase, PhaseState
 from autopack.errors import Conflict
 
@@ -16,18 +17,22 @@ _KIND = "undone"
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """`commit` was the phase's; `undo_commit` is the one on the run's branch that takes it back."""
+    """`commit` was the phase's; `undo_commit` is the one on the run's branch that takes it back.
+
+    `holds` are commits below `undo_commit`, as far back as the run's head that its maker knew.
+    """
 
     commit: str
     undo_commit: str
     by: str
     reason: str | None = None
+    holds: Collection[str] = ()
 
 
 def record(
     session: Session, run_id: str, phase_id: str, undone: Undone, *, actor: str, now: datetime
 ) -> Phase:
-    """The COMPLETE phase is CANCELLED, and may be requeued; the run's work ends at the undo commit.
+    """The COMPLETE phase is CANCELLED, and may be requeued; the run's work ends at the undo commit, or later.
 
     A repeat with the same undo commit changes nothing. Raises Conflict when that commit is not the phase's work.
     """
@@ -49,8 +54,7 @@ def record(
         )
     )  # fmt: skip
     _close_journal(session, run_id, phase_id)
-    runs.row(session, run_id, lock=True)
-    session.execute(update(RunRow).where(RunRow.id == run_id).values(head_commit=undone.undo_commit))
+    runs.advance(session, run_id, undone.undo_commit, holds=undone.holds)
     events.record(
         session, run_id=run_id, phase_id=phase_id, kind=_KIND, actor=actor, now=now, commit=undone.commit,
         undo_commit=undone.undo_commit, reason=undone.reason,

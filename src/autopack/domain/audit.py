@@ -127,7 +127,7 @@ class Record:
     """None where it was not judged, or is not stored."""
     ignored: tuple[str, ...] = ()
     approvals: Collection[str] = ()
-    """Ids of the requests for this phase that a person approved."""
+    """Ids of the requests for this phase that a person approved, and that were for exactly this diff."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +137,25 @@ class Difference:
     field: str
     stored: object
     now: object
+
+
+def is_done(outcome: AttemptOutcome | None) -> bool:
+    """Whether the attempt is called done, which only a decision can make it."""
+    return outcome in _OUTCOMES[Decision.OK]
+
+
+def undecided(why: str) -> Difference:
+    """Work that is called done, and no decision that says so can be read."""
+    return Difference(field="verdict", stored=None, now=f"called done without a decision: {why}")
+
+
+def is_recovery(verdict: JsonObject | None) -> bool:
+    """What is stored where a dead attempt's commit was found: the decision, and why; what it was made from is lost."""
+    return (
+        verdict is not None
+        and verdict.keys() == {"decision", "reasons"}
+        and verdict["decision"] == Decision.OK
+    )
 
 
 def unjudgeable(record: Record) -> str | None:
@@ -186,12 +205,21 @@ def _found(record: Record, then: Judged) -> list[Violation]:
     not stored: that is taken from the record.
     """
     context = (record.scope, record.policy, record.base)
+    planned = check_plan(record.plan, *context, ignored=record.ignored) if record.plan is not None else []
     found = [each for each in then.violations if each.rule in _OF_WHAT_WAS_SEEN]
-    if record.plan is not None:
-        found += check_plan(record.plan, *context, ignored=record.ignored)
     if record.changes is not None:
         found += check_changes(record.changes, *context, record.category, ignored=record.ignored)
-    return list(dict.fromkeys(found))
+        planned = _only_planned(planned, found, record.changes, then)
+    return list(dict.fromkeys([*found, *planned]))
+
+
+def _only_planned(
+    planned: Sequence[Violation], found: Sequence[Violation], changes: Sequence[Change], then: Judged
+) -> list[Violation]:
+    """What the plan alone breaks is kept among `others`, and of what stays as it is nothing is told."""
+    told = {(each.rule, each.path) for each in (*found, *then.others)}
+    paths = {"", *(change.path for change in changes)}
+    return [each for each in planned if (each.rule, each.path) not in told and each.path in paths]
 
 
 _OF_WHAT_WAS_SEEN = (rules.NOT_SEEN.name, rules.STALE.name)

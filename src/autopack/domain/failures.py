@@ -9,7 +9,9 @@
 | give_up | FAILED at once: a rule, or a person, has said no | yes |
 | ask_person | FAILED at once, and the reason says what a person can do | yes |
 
-A worker that reports an attempt as not retryable ends any of the first three in FAILED. Work that a person may allow
+A worker that reports an attempt as not retryable ends any of the first three in FAILED. So it does with an answer that
+cannot be used: the model was told within the attempt what was wrong, or got twice the room, and only a stronger model of
+the ladder, where there is one, makes another try worth its price. Work that a person may allow
 does not fail at all: it ends as NEEDS_APPROVAL and waits in GATE. The kinds of `ask_person` are what is left then:
 TESTS_WEAKENED where the policy asks nobody, APPROVAL_TIMED_OUT, REPEATED_INPUTS and STUCK.
 """
@@ -31,7 +33,6 @@ class Action(StrEnum):
 
 ACTIONS: Mapping[FailureKind, Action] = {
     FailureKind.TRUNCATED: Action.ESCALATE_BUDGET,
-    # The model was told what was wrong within the attempt, and could not do better.
     FailureKind.MALFORMED_ANSWER: Action.ESCALATE_MODEL,
     FailureKind.PROSE_ONLY: Action.ESCALATE_MODEL,
     FailureKind.MIXED_FORMATS: Action.ESCALATE_MODEL,
@@ -40,9 +41,9 @@ ACTIONS: Mapping[FailureKind, Action] = {
     FailureKind.EDIT_NOT_APPLICABLE: Action.ESCALATE_MODEL,
     FailureKind.CHECKS_FAILED: Action.ESCALATE_MODEL,
     FailureKind.AUDIT_REJECTED: Action.ESCALATE_MODEL,
+    FailureKind.OUT_OF_SCOPE: Action.ESCALATE_MODEL,
+    FailureKind.MISSING_DELIVERABLES: Action.ESCALATE_MODEL,
     # The reason says how to mend it.
-    FailureKind.OUT_OF_SCOPE: Action.RETRY,
-    FailureKind.MISSING_DELIVERABLES: Action.RETRY,
     FailureKind.CHECKS_TIMED_OUT: Action.RETRY,
     FailureKind.COLLECTION_ERROR: Action.RETRY,
     FailureKind.NO_TESTS: Action.RETRY,

@@ -34,10 +34,13 @@ class Failure:
     plan_hash: str | None
 
 
-def settle(phase: Phase, outcome: Outcome, now: datetime, *, before: Failure | None = None) -> Phase:
+def settle(
+    phase: Phase, outcome: Outcome, now: datetime, *, before: Failure | None = None, spared: bool = False
+) -> Phase:
     """What the phase becomes once an attempt has ended. A try that was given back is not counted.
 
-    `before` is how the try before this one failed, since a person queued the phase last.
+    `before` is how the try before this one failed, since a person queued the phase last; `spared` gives back a try
+    that would be counted by its outcome.
     """
     phase = replace(phase, updated_at=now, not_before=None)
     if outcome.passed:
@@ -49,7 +52,7 @@ def settle(phase: Phase, outcome: Outcome, now: datetime, *, before: Failure | N
         return replace(phase, state=PhaseState.GATE, failure_kind=None, failure_reason=outcome.reason)
     if outcome.outcome is AttemptOutcome.CANCELLED:
         return replace(phase, state=PhaseState.CANCELLED, completed_at=now, failure_reason=outcome.reason)
-    if is_given_back(outcome):
+    if spared or is_given_back(outcome):
         return _given_back(phase, outcome, now)
     return _failed(phase, outcome, now, before)
 
@@ -58,6 +61,19 @@ def is_given_back(outcome: Outcome) -> bool:
     """Whether the try says nothing about the phase and spends nothing of it: no attempt, and no approval."""
     failed = outcome.outcome is AttemptOutcome.FAILED
     return outcome.outcome in _GIVEN_BACK or (failed and action(outcome.failure_kind) is Action.WAIT)
+
+
+def keeps_approval(outcome: Outcome) -> bool:
+    """Whether what a person approved is as good for another try: this one said nothing about it.
+
+    A moved branch says nothing about the work, but would be in the way of the same edits again.
+    """
+    if outcome.approval_void_reason is not None:
+        return False
+    kind = outcome.failure_kind
+    ended = outcome.outcome in (AttemptOutcome.FAILED, AttemptOutcome.LOST) and kind is not None
+    unjudged = ended and kind is not FailureKind.BASE_MOVED and not judges_the_work(kind)
+    return unjudged or is_given_back(outcome)
 
 
 def _given_back(phase: Phase, outcome: Outcome, now: datetime) -> Phase:

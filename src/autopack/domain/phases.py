@@ -212,6 +212,9 @@ class Outcome:
     retry_after_seconds: float | None = None
     base_commit: str | None = None
     result_commit: str | None = None
+    holds: tuple[str, ...] = ()
+    """Commits below `result_commit`, as far back as the run's head at the claim: where the run's head is none of them by
+    now, the result may be older than it, and the head stays."""
     check_report: JsonObject | None = None
     review: JsonObject | None = None
     verdict: JsonObject | None = None
@@ -271,6 +274,8 @@ class Claim:
     approved: ApprovedPlan | None = None
     failed_inputs: tuple[str, ...] = ()
     """`inputs_hash` of this phase's tries that were judged and failed."""
+    failures: int = 0
+    """How many tries were judged and failed since a person last queued the phase."""
     escalations: int = 0
     """How many of them ended in a failure that asks for the next model of the ladder."""
     resume_base: str | None = None

@@ -93,6 +93,9 @@ def _path_problems(phase: PhasePlan) -> list[str]:
     for path in (*phase.scope.paths, *phase.scope.read_only_context, *phase.scope.deliverables):
         if problem := unsafe_path(path.removesuffix("/")):
             found.append(f"phase {phase.phase_id}: path {path!r}: {problem}")
+        elif "*" in path or "?" in path:
+            told = "paths are no patterns; a directory with all below it is written with a slash at its end ('src/')"
+            found.append(f"phase {phase.phase_id}: path {path!r}: {told}")
     for path in phase.scope.deliverables:
         if path.endswith("/"):
             found.append(f"phase {phase.phase_id}: deliverable {path!r} is a directory; name a file")

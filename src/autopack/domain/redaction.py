@@ -3,19 +3,34 @@
 Two ways to know one: its value, from the environment or a `.env`; and its looks.
 """
 
+import base64
+import binascii
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 MIN_SECRET_CHARS = 8
 """A shorter value is a word like `true`, and would be taken out of half a text."""
+MIN_PLAIN_CHARS = 12
+"""The same for one kind of characters only, such as digits."""
+MIN_WORD_CHARS = 16
+"""The same for a word: `postgres`, `changeme` and `administrator` are in any text."""
 MAX_KEY_CHARS = 16 * 1024
 
 PLACEHOLDER = re.compile(r"\[redacted:[\w .-]{1,80}\]")
 _NAME = re.compile(
     r"(^|_)(API_?KEYS?|KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASS|PASSPHRASE|CREDENTIALS?|PAT|DSN|AUTH)(_|$)"
     r"|(TOKEN|SECRET|PASSWORD|APIKEY|PASSWD)$",
+    re.I,
+)
+# What names, places or measures a secret, and is none.
+_ABOUT = re.compile(
+    r"^(MAX|MIN|NUM|TOTAL)_|(^|_)PUBLIC(_API)?_?KEY|(^|_)PUBLIC_"
+    r"|_(PREFIX|SUFFIX|NAME|TYPE|FILE|PATH|DIR|SOCK|SOCKET|URL|URI|HOST|PORT|TTL|LIFETIME|EXPIRY|EXPIRES|SECONDS|MINUTES|DAYS"
+    r"|LENGTH|SIZE|LIMIT|COUNT|MODE|METHOD|ALGORITHM|FORMAT|HEADER|USER|USERNAME|REGION|VERSION|ENABLED|BACKEND|PROVIDER"
+    r"|DOMAIN|REALM|ISSUER|AUDIENCE)$",
     re.I,
 )
 _PASSWORD_IN_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,100}:(?P<secret>[^\s/@]{1,200})@", re.I)
@@ -29,7 +44,16 @@ CREDENTIALS = {
     "GITHUB TOKEN": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{30,255}|github_pat_[A-Za-z0-9_]{30,255})"),
     "SLACK TOKEN": re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,250}"),
     "GOOGLE KEY": re.compile(r"\bAIza[0-9A-Za-z_-]{35}"),
+    "GITLAB TOKEN": re.compile(r"\bglpat-[A-Za-z0-9_.-]{20,300}"),
+    "STRIPE KEY": re.compile(r"\b[rs]k_live_[A-Za-z0-9]{16,250}"),
+    "NPM TOKEN": re.compile(r"\bnpm_[A-Za-z0-9]{36}\b"),
+    "HUGGING FACE TOKEN": re.compile(r"\bhf_[A-Za-z0-9]{30,60}\b"),
 }
+# Too common in tests and examples to refuse a file for; possessive, and begun at a word's start only: read in linear time.
+_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]{8,4000}+\.eyJ[\w-]{8,8000}+(?:\.[\w-]{0,2000}+)?", re.A)
+_BASIC = re.compile(r"(?P<before>\bbasic\s{1,4})(?P<secret>[A-Za-z0-9+/]{8,2000}+={0,2})", re.I)
+_EXAMPLE = "EXAMPLE"
+_RUN = re.compile(r"[A-Za-z0-9]{12,}")
 _BEARER = re.compile(r"(?P<before>\bbearer\s{1,4})(?P<secret>[A-Za-z0-9._~+/=-]{16,2000})", re.I)
 _PLAIN = {name: pattern for name, pattern in CREDENTIALS.items() if name != "PRIVATE KEY"}
 _KEY_BEGIN = CREDENTIALS["PRIVATE KEY"]
@@ -42,11 +66,49 @@ def secrets_of(environment: Mapping[str, str], dotenv_text: str | None = None) -
     """The values, by name, that are secrets by their name, or that are the password of a URL."""
     found: dict[str, str] = {}
     for name, value in [*environment.items(), *_dotenv(dotenv_text or "")]:
-        if _NAME.search(name) and name not in ("PWD", "OLDPWD"):
-            found[_free(name, value, found)] = value
-        elif match := _PASSWORD_IN_URL.search(value):
-            found[_free(name, match["secret"], found)] = match["secret"]
-    return {name: value for name, value in found.items() if _is_long(value)}
+        password = _PASSWORD_IN_URL.search(value)
+        for secret in (value if _means_a_secret(name) else "", password["secret"] if password else ""):
+            if _can_be_secret(secret):
+                found[_free(name, secret, found)] = secret
+    return found
+
+
+def credentials_in(text: str) -> Iterator[str]:
+    """What looks like a credential, and not like the example of one."""
+    for kind, pattern in CREDENTIALS.items():
+        yield from (match.group() for match in pattern.finditer(text) if not _is_example(kind, match.group()))
+
+
+def _is_example(kind: str, text: str) -> bool:
+    """`AKIAIOSFODNN7EXAMPLE`, `ghp_xxxx...`; and since `sk-` begins many a name, of it all that is not drawn by lot."""
+    if kind == "PRIVATE KEY":
+        return False
+    body = re.split(r"[-_]", text, maxsplit=1)[-1] if kind != "AWS KEY" else text[4:]
+    if _EXAMPLE in text or len(set(body.casefold()) - set("-_")) < 2:
+        return True
+    return kind == "API KEY" and not any(map(_is_drawn, _RUN.findall(body)))
+
+
+def _is_drawn(run: str) -> bool:
+    """Digits among letters of both cases, or, as in hexadecimal keys, among many letters of one."""
+    if not any(map(str.isdigit, run)) or run.isdigit():
+        return False
+    both = run != run.lower() and run != run.upper()
+    return both or (len(run) >= 20 and len(set(run)) >= 8)
+
+
+def _means_a_secret(name: str) -> bool:
+    return bool(_NAME.search(name)) and name not in ("PWD", "OLDPWD") and not _ABOUT.search(name)
+
+
+def _can_be_secret(value: str) -> bool:
+    """Whether nobody would write the value by chance: a word that is, would be taken out of half a text."""
+    value = value.strip()
+    if value.isalpha():
+        is_word = value.islower() or value.isupper() or value.istitle()
+        return len(value) >= (MIN_WORD_CHARS if is_word else MIN_PLAIN_CHARS)
+    is_mixed = any(map(str.isalpha, value))
+    return len(value) >= (MIN_SECRET_CHARS if is_mixed else MIN_PLAIN_CHARS)
 
 
 class Redactor:
@@ -63,7 +125,7 @@ class Redactor:
                     self._names.setdefault(form, name)
         # Longest first: a value that holds another one is taken out whole.
         forms = sorted(self._names, key=lambda form: (-len(form), form))
-        self._values = re.compile("|".join(map(re.escape, forms))) if forms else None
+        self._values = re.compile("|".join(map(_pattern, forms))) if forms else None
 
     def redact(self, text: str) -> str:
         pieces, end = [], 0
@@ -77,7 +139,9 @@ class Redactor:
         if self._values is not None:
             text = self._values.sub(lambda match: _placeholder(self._names[match.group()]), text)
         for name, pattern in _PLAIN.items():
-            text = pattern.sub(_placeholder(name), text)
+            text = pattern.sub(partial(_unless_example, name), text)
+        text = _TOKEN.sub(_placeholder("JSON WEB TOKEN"), text)
+        text = _BASIC.sub(_without_basic, text)
         text = _BEARER.sub(lambda match: match["before"] + _placeholder("BEARER TOKEN"), text)
         return _PASSWORD_IN_URL.sub(_without_password, text)
 
@@ -93,6 +157,28 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return self._redactor.redact(super().format(record))
+
+
+def _pattern(form: str) -> str:
+    """A short value of letters and digits is only meant where it stands alone, or behind an escaped line end."""
+    if len(form) >= MIN_WORD_CHARS or not form.isalnum():
+        return re.escape(form)
+    return rf"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])){re.escape(form)}(?![A-Za-z0-9])"
+
+
+def _unless_example(kind: str, match: re.Match[str]) -> str:
+    return match.group() if _is_example(kind, match.group()) else _placeholder(kind)
+
+
+def _without_basic(match: re.Match[str]) -> str:
+    """Only what is a name and a password when it is decoded: `Basic understanding` is none."""
+    secret = match["secret"].rstrip("=")
+    try:
+        plain = base64.b64decode(secret + "=" * (-len(secret) % 4)).decode()
+    except (binascii.Error, ValueError):
+        return match.group()
+    is_pair = ":" in plain and plain.isprintable()
+    return match["before"] + _placeholder("BASIC AUTHORIZATION") if is_pair else match.group()
 
 
 def _placeholder(name: str) -> str:

@@ -31,3 +31,25 @@ def storable(value: Any, room: int = MAX_NESTING - 10) -> Any:
     if isinstance(value, (list, tuple)):
         return [storable(each, room - 1) for each in value] if room else _CUT
     return value
+
+
+def reject_unstorable(value: Any, depth: int = 0) -> None:
+    """Raises ValueError for what no database can hold: NUL, lone surrogates, integers beyond 63 bits, deep nesting."""
+    if depth > MAX_NESTING:
+        raise ValueError(f"nested more than {MAX_NESTING} levels deep")
+    if isinstance(value, str):
+        _reject_unstorable_text(value)
+    elif isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise ValueError("an integer is beyond 63 bits")
+    elif isinstance(value, dict):
+        reject_unstorable([*value.keys(), *value.values()], depth)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            reject_unstorable(each, depth + 1)
+
+
+def _reject_unstorable_text(text: str) -> None:
+    if "\0" in text:
+        raise ValueError("text holds a NUL character")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("text holds a lone surrogate")

@@ -12,7 +12,7 @@ from autopack.domain.phases import JsonObject
 from autopack.domain.testing import CommandRun
 from autopack.workspace.checks import Checks, CheckSettings, Job
 
-_FORMAT = 1  # of the stored runs, and of how commands are run
+_FORMAT = 2  # of the stored runs, and of how commands are run
 _LONGEST = 8 << 20  # the API takes bodies of twice that
 _REMEMBERED = 16
 

@@ -8,6 +8,20 @@ from autopack.domain.phases import Claim
 from autopack.domain.testing import is_test_file, names_tests
 from autopack.workspace.checks import CheckSettings, Job
 
+_PYTEST = ("pytest", "py.test")
+_SELECTING = ("-k", "-m", "--pyargs")
+_TAKES_PATH = (
+    "-c",
+    "-p",
+    "-o",
+    "-W",
+    "--rootdir",
+    "--confcutdir",
+    "--basetemp",
+    "--cov",
+    "--ignore",
+    "--junitxml",
+)
 Step = Callable[[str], None]
 
 
@@ -30,8 +44,16 @@ class Case:
 
     @property
     def acceptance(self) -> frozenset[str]:
-        """Commands with which the phase itself names single test files: those are what it is for."""
-        return frozenset(filter(names_tests, self.claim.phase.scope.checks))
+        """Commands with which the phase itself singles out tests: those are what it is for."""
+        named = {each for each in self.claim.phase.scope.checks if names_tests(each) or selects_tests(each)}
+        return frozenset(named) - frozenset(self.settings.commands)
+
+    @property
+    def removable(self) -> frozenset[str]:
+        """Deleted files (a move deletes one) whose tests may go if a person agrees."""
+        if self.category not in ("tests", "refactoring"):
+            return frozenset()
+        return frozenset(change.path for change in self.changes if change.after is None)
 
     @property
     def category(self) -> str:
@@ -41,3 +63,17 @@ class Case:
         code = [each.path for each in self.changes if each.after and each.path.endswith(".py")]
         modules = tuple(path for path in code if not is_test_file(path))
         return Job(tree=tree, base=self.base, commands=self.commands, settings=self.settings, modules=modules)
+
+
+def selects_tests(command: str) -> bool:
+    """Whether a command runs pytest on a part of the tests: by name or mark, or by the path of a file or folder."""
+    words = [word.strip("'\"") for word in command.split()]
+    start = next((at for at, word in enumerate(words) if word.rpartition("/")[2] in _PYTEST), None)
+    given = [] if start is None else words[start + 1 :]
+    for before, word in zip(["", *given], given, strict=False):
+        if word.startswith(_SELECTING):
+            return True
+        is_path = "/" in word or word.endswith(".py") or is_test_file(f"{word}/x")
+        if is_path and not word.startswith("-") and before not in _TAKES_PATH:
+            return True
+    return False

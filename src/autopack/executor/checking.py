@@ -5,7 +5,7 @@
 3. The same on the base, once for all phases that are built on it, and compared test by test.
 4. What newly fails runs again, alone, to tell a flaky test from a broken one.
 5. New tests that were asked for must fail without the change (red first).
-6. Changed tests must still pass in the form that they had at the base.
+6. The base's tests must pass on the new code as they were, and with nothing new beside them.
 
 To keep costs low, the base is only run where a command tells of tests, or where one is red, and never where it holds
 no test at all: a command that only has an exit code and is green needs no comparison.
@@ -13,12 +13,12 @@ no test at all: a command that only has an exit code and is green needs no compa
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 
 from autopack.domain.changes import Change, inverse
-from autopack.domain.phases import Claim, FailureKind, JsonObject
+from autopack.domain.phases import Claim, JsonObject
 from autopack.domain.testing import (
     ChecksVerdict,
     CommandRun,
@@ -27,18 +27,21 @@ from autopack.domain.testing import (
     RunKind,
     TestOutcome,
     compare,
+    decides_how_tests_run,
     frozen_paths,
     in_file,
     is_test_file,
     judge_command,
+    runs_tests,
     verdict_of,
 )
-from autopack.domain.testing.verdict import listed
 from autopack.executor.baselines import Baselines, BaselineStore, Runs
 from autopack.executor.case import Case, Step
 from autopack.executor.integrity import Integrity
+from autopack.executor.moved import Moves
 from autopack.executor.rerun import rerun
 from autopack.workspace.checks import CheckReport, Checks, CheckSettings, open_checks
+from autopack.workspace.checks.deciding import deciding_paths
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.sandbox import Sandbox
 
@@ -48,7 +51,7 @@ _UNBELIEVABLE = (RunKind.VOID, RunKind.TIMED_OUT)
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """`checks_hash` is over commands, how they ended, and every test's outcome: no times, no output."""
+    """`checks_hash` is over commands, how they ended, and every test's outcome: no times, no output, no chance."""
 
     report: CheckReport
     verdict: ChecksVerdict
@@ -78,12 +81,14 @@ class Checking:
             deliverables=case.deliverables,
             trusted=trusted,
             commands=commands,
+            own=claim.phase.scope.checks,
+            named=await deciding_paths(self.checks.git, base, commands),
         )
         checked = await self._judge(case, frozen)
         asked_for = [path for path in frozen if path in case.deliverables]
-        if checked.verdict.passed or not asked_for:
-            return checked
-        return await self._with_its_own(case, checked, frozen, asked_for)
+        if checked.verdict.passed:
+            return await self._with_its_programs(case, checked, frozen)
+        return await self._with_its_own(case, checked, frozen, asked_for) if asked_for else checked
 
     async def _default_commands(self, base: str, tree: str, settings: CheckSettings) -> tuple[str, ...]:
         """Of autopack.toml at the base, else what is plainly there: at the base, else in the work itself."""
@@ -91,6 +96,15 @@ class Checking:
             return settings.commands
         found = await self.checks.detect(base, settings, base)
         return found or await self.checks.detect(tree, settings, base)
+
+    async def _with_its_programs(self, case: Case, checked: Checked, frozen: Sequence[str]) -> Checked:
+        """A program that a check runs may be the work itself: then it must be green as it is, too."""
+        others = [path for path in frozen if decides_how_tests_run(path)]
+        if len(others) == len(frozen):
+            return checked
+        case.step("checking with its own programs")
+        own = await self._judge(case, others)
+        return checked if own.verdict.passed else own
 
     async def _with_its_own(
         self, case: Case, checked: Checked, frozen: Sequence[str], asked_for: Sequence[str]
@@ -113,15 +127,19 @@ class Checking:
         if any(run.kind in _UNBELIEVABLE for run in runs):
             return _checked(head, runs, [_first_unbelievable(runs)], notes, {"frozen": list(frozen)})
         baseline = await self._baseline(case, runs, notes)
-        comparisons, evidence = await self._compared(case, tree, runs, baseline)
+        comparisons, evidence = await self._compared(case, tree, head, baseline)
         findings = _of_commands(case, head, baseline, comparisons)
         if not any(not finding.ask for finding in findings):
-            integrity = Integrity(checks=self.checks, case=case, tree=tree, frozen=frozenset(frozen))
+            integrity = Integrity(
+                checks=self.checks, baselines=self.baselines, case=case, tree=tree, frozen=frozenset(frozen), notes=notes,
+                base_paths=frozenset(await self.checks.git.list_tree(case.base)),
+            )  # fmt: skip
             findings += await integrity.findings(head, baseline)
+        notes += _uncollected(runs, comparisons)
+        seen = tuple(without_flaky(run, each) for run, each in zip(runs, comparisons, strict=True))
         if tree == case.tree:
-            seen = tuple(_without_flaky(run, each) for run, each in zip(runs, comparisons, strict=True))
             self.baselines.remember(tree, case.commands, case.settings, seen)
-        return _checked(head, runs, findings, notes, {**evidence, "frozen": list(frozen)})
+        return _checked(head, seen, findings, notes, {**evidence, "frozen": list(frozen)})
 
     async def _tree_with_base_files(self, case: Case, frozen: Sequence[str]) -> str:
         """The work's tree, but for the files that are the base's here; a new one is not there at all."""
@@ -130,7 +148,7 @@ class Checking:
 
     async def _baseline(self, case: Case, runs: Runs, notes: list[str]) -> Runs | None:
         """What the checks say of the base; None where nothing is to be compared."""
-        if all(run.passed and run.outcomes is None for run in runs):
+        if all(run.passed and run.outcomes is None and not _tells_of_tests(run) for run in runs):
             return None
         if not any(is_test_file(path) for path in await self.checks.git.list_tree(case.base)):
             notes.append("the base has no tests: there is nothing to compare with")
@@ -145,13 +163,17 @@ class Checking:
         return baseline
 
     async def _compared(
-        self, case: Case, tree: str, runs: Runs, baseline: Runs | None
+        self, case: Case, tree: str, head: CheckReport, baseline: Runs | None
     ) -> tuple[list[Comparison], JsonObject]:
         """Command by command. What newly fails is run again, alone, before it counts."""
         comparisons, evidence = [], []
-        for number, run in enumerate(runs):
+        moves = Moves(case.changes)
+        for number, result in enumerate(head.results):
             known = (baseline[number].outcomes if baseline else None) or {}
-            comparison = compare(known, run.outcomes or {})
+            now = result.run().outcomes or {}
+            comparison = compare(known, now)
+            moved = moves.moved(comparison.vanished, known, now, result.directory)
+            comparison = comparison.without_moved(moved)
             again: JsonObject = {}
             if comparison.newly_failing:
                 case.step("running again what failed")
@@ -177,21 +199,37 @@ def _of_commands(
     for number, (result, comparison) in enumerate(zip(head.results, comparisons, strict=True)):
         before = baseline[number] if baseline else None
         excused = _excused(case, comparison, result.directory)
-        found += judge_command(result.run(), before, comparison, excused=excused, trusted=case.trusted)
-        if result.command in case.acceptance and comparison.already_failing:
-            reason = f"named by the phase itself, and still failing: {listed(comparison.already_failing)}"
-            found.append(Finding(kind=FailureKind.CHECKS_FAILED, reason=reason))
+        found += judge_command(
+            result.run(), before, comparison, excused=excused, trusted=case.trusted, named=result.command in case.acceptance
+        )  # fmt: skip
     return found
 
 
 def _excused(case: Case, comparison: Comparison, directory: str) -> frozenset[str]:
-    """Tests of files that a `tests` phase was asked to write: whether one may go, a person decides."""
+    """Whether these may go, a person decides: of files that were deleted, or that a `tests` phase was to write."""
+    gone = _in(case.removable, comparison.vanished, directory)
     if case.category != "tests":
-        return frozenset()
+        return gone
     hidden = (*comparison.vanished, *comparison.newly_skipped, *comparison.newly_xfailed)
-    return frozenset(
-        test_id for test_id in hidden if any(in_file(test_id, path, directory) for path in case.deliverables)
-    )
+    return gone | _in(case.deliverables, hidden, directory)
+
+
+def _in(files: Collection[str], test_ids: Sequence[str], directory: str) -> frozenset[str]:
+    return frozenset(each for each in test_ids if any(in_file(each, path, directory) for path in files))
+
+
+def _uncollected(runs: Runs, comparisons: Sequence[Comparison]) -> list[str]:
+    """Modules that nobody can import say nothing of the work."""
+    return [
+        f"cannot be imported by the test runner, at the base neither: {test_id}"
+        for run, comparison in zip(runs, comparisons, strict=True)
+        for test_id in comparison.already_failing
+        if (run.outcomes or {}).get(test_id) is TestOutcome.UNCOLLECTED
+    ]
+
+
+def _tells_of_tests(run: CommandRun) -> bool:
+    return run.counted is not None or runs_tests(run.command)
 
 
 def _first_unbelievable(runs: Runs) -> Finding:
@@ -199,7 +237,7 @@ def _first_unbelievable(runs: Runs) -> Finding:
     return judge_command(run, None, Comparison())[0]
 
 
-def _without_flaky(run: CommandRun, comparison: Comparison) -> CommandRun:
+def without_flaky(run: CommandRun, comparison: Comparison) -> CommandRun:
     """As a base, a tree owes what its flaky tests say on a good day."""
     if run.outcomes is None:
         return run
@@ -211,11 +249,18 @@ def _checked(
 ) -> Checked:
     verdict = verdict_of(findings)
     flaky = [each for told in evidence.get("comparisons", []) for each in told.get("flaky", [])]
-    said = [*notes, *(f"flaky (failed, then passed when run again): {each}" for each in flaky)]
+    said = [*head.notes, *notes, *(f"flaky (failed, then passed when run again): {each}" for each in flaky)]
     report = replace(head, verdict=verdict, notes=tuple(said), evidence=evidence)
-    facts = [
-        [run.command, run.kind, run.exit_code, None if run.outcomes is None else sorted(run.outcomes.items())]
-        for run in runs
-    ]
-    told = json.dumps(facts).encode("utf-8", "surrogatepass")
-    return Checked(report=report, verdict=verdict, checks_hash=hashlib.sha256(told).hexdigest())
+    return Checked(report=report, verdict=verdict, checks_hash=hash_of(runs))
+
+
+def hash_of(runs: Runs) -> str:
+    facts = [[run.command, *_ended(run)] for run in runs]
+    return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _ended(run: CommandRun) -> list[object]:
+    """How it ended is told by its tests, where there are any: a flaky one changes the exit code."""
+    if run.outcomes is None:
+        return [run.kind, run.exit_code]
+    return [sorted(run.outcomes.items()), run.reason]

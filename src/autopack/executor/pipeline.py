@@ -43,6 +43,10 @@ class PhaseRunner(Protocol):
     async def run(self, claim: Claim, step: Step) -> Outcome: ...
 
 
+class RunCancelled(Exception):
+    """A person cancelled the run before the work was committed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """What an attempt has made: a proposal as a tree on the ground's base, judged as edits but not yet checked."""
@@ -92,6 +96,8 @@ class Pipeline:
         record = Record(redact=self.redact)
         try:
             outcome = await self._run(claim, record, timed)
+        except RunCancelled as cancelled:
+            outcome = record.outcome(AttemptOutcome.CANCELLED, reason=str(cancelled))
         except PhaseFailed as failure:
             stronger = action(failure.kind) is FailureAction.ESCALATE_MODEL and self.has_stronger(claim)
             outcome = record.outcome(
@@ -105,7 +111,7 @@ class Pipeline:
         dead = await self.git.find_commit(run.run_id, claim.dead_attempts, run.base_commit)
         if dead is not None:
             step("recovered")
-            return _recovered(record, dead)
+            return await self._done(claim, _recovered(record, dead))
         ground = await read_ground(self.git, await find_base(self.git, claim))
         record.stands_on(ground)
         ledger = Ledger(
@@ -114,21 +120,29 @@ class Pipeline:
         step("building")
         work = await self._made(claim, ground, await self._proposal(claim, ledger, ground, record), record)
         checked = await self._checked(claim, work, record, step)
-        if not work.changes:
-            return _no_op(claim, work, checked, record)
         changed = _changed_since_approval(claim.approved, work, checked)
-        verdict = await self._verdict(claim, ledger, work, checked, changed, record, step)
+        if changed:
+            record.void_reason = f"changed since it was approved: {', '.join(changed)}"
+        if not work.changes:
+            return await self._no_op(claim, work, checked, record)
+        verdict = await self._verdict(claim, ledger, work, checked, record, step)
         if verdict.decision is Decision.BLOCKED:
             raise PhaseFailed.blocked(verdict)
         if verdict.decision is Decision.NEEDS_REVIEW:
             return record.outcome(
                 AttemptOutcome.NEEDS_APPROVAL, reason="; ".join(verdict.reasons),
                 approval=record.approval(work.diff, checked.checks_hash, ground),
-                approval_void_reason=f"changed since it was approved: {', '.join(changed)}" if changed else None,
             )  # fmt: skip
         commit = await self._commit(claim, work, checked, record, step)
         step("committed")
-        return record.outcome(AttemptOutcome.COMPLETE, result_commit=commit)
+        return await self._done(claim, record.outcome(AttemptOutcome.COMPLETE, result_commit=commit))
+
+    async def _done(self, claim: Claim, outcome: Outcome) -> Outcome:
+        """With the commits that it holds: of phases that end side by side, the last on the branch is the run's head."""
+        known = claim.run.head_commit or claim.run.base_commit
+        assert known is not None
+        assert outcome.result_commit is not None
+        return replace(outcome, holds=await self.git.held(outcome.result_commit, known))
 
     # The edits
 
@@ -161,6 +175,8 @@ class Pipeline:
         """A plan that was made on another base."""
         try:
             return await apply_plan(self.git, plan, phase=claim.phase, ground=ground, seen=None)
+        except PlanRefused:
+            raise
         except PhaseFailed as failure:
             raise PhaseFailed(
                 FailureKind.BASE_MOVED, f"changed by another phase meanwhile: {failure.reason}"
@@ -190,7 +206,7 @@ class Pipeline:
         diff = await self.git.diff(ground.base, tree, MAX_CHANGE_BYTES)
         return Work(
             ground=ground, proposal=proposal, tree=tree, changes=tuple(changes), diff=diff, violations=violations,
-            planned=_besides(proposal.violations, violations),
+            planned=_only_planned(proposal.violations, violations, changes),
         )  # fmt: skip
 
     # The judgement
@@ -222,36 +238,35 @@ class Pipeline:
         return checked
 
     async def _verdict(
-        self, claim: Claim, ledger: Ledger, work: Work, checked: Checked, changed: Sequence[str], record: Record, step: Step
-    ) -> Verdict:  # fmt: skip
+        self, claim: Claim, ledger: Ledger, work: Work, checked: Checked, record: Record, step: Step
+    ) -> Verdict:
         """The gate's word. What a person approved was audited before, and is not asked about again."""
         phase, ground = claim.phase, work.ground
-        decide = partial(
-            audit.decide, checks=checked.verdict, violations=work.violations, policy=ground.policy
-        )
-        missing = policy.missing_deliverables(phase.scope, await self.git.list_tree(work.tree))
-        if claim.approved is not None and not changed:
-            record.judged = decide(
-                reviews=(), missing=missing, others=work.planned, approval_id=claim.approved.approval_id
+        if claim.approved is not None and record.void_reason is None:
+            record.approval_id = claim.approved.approval_id
+        else:
+            step("auditing")
+            auditor = replace(self.auditor, llm=self.choose(Role.AUDITOR, claim) or self.auditor.llm)
+            dual = gate.dual_wanted(phase, ground.policy, self.dual_auditor)
+            record.auditors = 2 if dual else 1
+            record.reviews = await auditor.reviews(
+                phase,
+                ledger,
+                diff=work.diff,
+                checks=checked.report.summary(),
+                findings=work.findings,
+                dual=dual,
             )
-            return record.judged.verdict
-        step("auditing")
-        auditor = replace(self.auditor, llm=self.choose(Role.AUDITOR, claim) or self.auditor.llm)
-        dual = gate.dual_wanted(phase, ground.policy, self.dual_auditor)
-        record.reviews = await auditor.reviews(
-            phase,
-            ledger,
-            diff=work.diff,
-            checks=checked.report.summary(),
-            findings=work.findings,
-            dual=dual,
-        )
-        record.judged = decide(
-            reviews=record.reviews,
-            missing=missing,
-            others=(*work.planned, *_unseen(work.diff)),
-            auditors=2 if dual else 1,
-        )
+        return await self._decided(claim, work, checked, record)
+
+    async def _decided(self, claim: Claim, work: Work, checked: Checked, record: Record) -> Verdict:
+        """The gate's verdict on this work, by the reviews that there are or the approval that holds."""
+        missing = policy.missing_deliverables(claim.phase.scope, await self.git.list_tree(work.tree))
+        others = (*work.planned, *(() if record.approval_id else _unseen(work.diff)))
+        record.judged = audit.decide(
+            checks=checked.verdict, reviews=record.reviews, violations=work.violations, others=others, missing=missing,
+            policy=work.ground.policy, auditors=record.auditors, approval_id=record.approval_id,
+        )  # fmt: skip
         return record.judged.verdict
 
     # The branch
@@ -271,7 +286,9 @@ class Pipeline:
                         return dead
                     work = await self._rebased(claim, work, checked, head, record, step)
                 # A worker that was cut off from the queue learns here that the phase is another's.
-                await self.client.renew(claim.attempt_id, claim.lease_token, self.lease_seconds)
+                renewed = await self.client.renew(claim.attempt_id, claim.lease_token, self.lease_seconds)
+                if renewed.cancelled:
+                    raise RunCancelled("the run was cancelled before this was committed")
                 try:
                     return await self._put(claim, work)
                 except BaseMoved:
@@ -292,21 +309,45 @@ class Pipeline:
     async def _rebased(
         self, claim: Claim, work: Work, checked: Checked, head: str, record: Record, step: Step
     ) -> Work:
-        """The same edits on the branch's new head: there they must keep every rule and be green again."""
+        """The same edits on the branch's new head: there they must keep every rule, be green, and pass the gate again.
+
+        The record tells of the old base until all of that is so.
+        """
         await self._refuse_overlap(work, head)
         ground = await read_ground(self.git, head)
-        record.stands_on(ground)
+        there = replace(record)
+        there.stands_on(ground)
         proposal = await self._reapplied(claim, work.proposal.plan, ground)
-        moved = await self._made(claim, ground, proposal, record)
-        told = [each.reason for each in _besides(moved.findings, work.findings)]
-        if claim.approved is not None:
-            told += [f"{what} is another one" for what in _differing(claim.approved, moved)]
-        if told:
-            raise PhaseFailed(FailureKind.BASE_MOVED, f"on the branch's new head: {'; '.join(told)}")
-        again = await self._checked(claim, moved, record, step)
+        moved = await self._made(claim, ground, proposal, there)
+        if claim.approved is not None and (differing := _differing(claim.approved, moved)):
+            raise _moved([f"{what} is another one" for what in differing])
+        again = await self._checked(claim, moved, there, step)
         if unasked := [ask for ask in again.verdict.asks if ask not in checked.verdict.asks]:
-            raise PhaseFailed(FailureKind.BASE_MOVED, f"on the branch's new head: {'; '.join(unasked)}")
+            raise _moved(unasked)
+        verdict = await self._decided(claim, moved, again, there)
+        if verdict.decision is not Decision.OK:
+            raise _moved(verdict.reasons)
+        record.take(there)
         return moved
+
+    async def _no_op(self, claim: Claim, work: Work, checked: Checked, record: Record) -> Outcome:
+        """Nothing was to be changed, which is right where the deliverables exist and the checks are green."""
+        if await self.git.branch_head(claim.phase.run_id) != work.ground.base:
+            raise PhaseFailed(
+                FailureKind.BASE_MOVED, "nothing was to be changed, but the branch is somewhere else now"
+            )
+        missing = policy.missing_deliverables(claim.phase.scope, work.ground.entries)
+        record.judged = audit.decide(
+            checks=checked.verdict,
+            reviews=(),
+            violations=(),
+            missing=missing,
+            policy=work.ground.policy,
+            changed=False,
+        )
+        if record.judged.verdict.decision is not Decision.OK:
+            raise PhaseFailed.blocked(record.judged.verdict)
+        return record.outcome(AttemptOutcome.NO_OP)
 
     async def _refuse_overlap(self, work: Work, head: str) -> None:
         """A file that was written whole, moved or deleted would lose what somebody else changed in it since."""
@@ -323,10 +364,17 @@ class Pipeline:
             )
 
 
-def _besides(violations: Sequence[Violation], known: Sequence[Violation]) -> tuple[Violation, ...]:
-    """Those of the violations that are not among the known ones, whatever their words."""
-    told = {(each.rule, each.path) for each in known}
-    return tuple(each for each in violations if (each.rule, each.path) not in told)
+def _moved(reasons: Sequence[str]) -> PhaseFailed:
+    return PhaseFailed(FailureKind.BASE_MOVED, f"on the branch's new head: {'; '.join(reasons)}")
+
+
+def _only_planned(
+    planned: Sequence[Violation], found: Sequence[Violation], changes: Sequence[Change]
+) -> tuple[Violation, ...]:
+    """Plan and tree are judged by the same rules: what both break is told once, and what stays as it is not at all."""
+    told = {(each.rule, each.path) for each in found}
+    paths = {"", *(change.path for change in changes)}
+    return tuple(each for each in planned if (each.rule, each.path) not in told and each.path in paths)
 
 
 def _unseen(diff: str) -> list[Violation]:
@@ -361,19 +409,3 @@ def _recovered(record: Record, commit: str) -> Outcome:
     reason = "an attempt whose worker died had already passed the gate and committed this"
     verdict = {"decision": Decision.OK.value, "reasons": [reason]}
     return replace(record.outcome(AttemptOutcome.COMPLETE, result_commit=commit), verdict=verdict)
-
-
-def _no_op(claim: Claim, work: Work, checked: Checked, record: Record) -> Outcome:
-    """Nothing was to be changed, which is right where the deliverables exist and the checks are green."""
-    missing = policy.missing_deliverables(claim.phase.scope, work.ground.entries)
-    record.judged = audit.decide(
-        checks=checked.verdict,
-        reviews=(),
-        violations=(),
-        missing=missing,
-        policy=work.ground.policy,
-        changed=False,
-    )
-    if record.judged.verdict.decision is not Decision.OK:
-        raise PhaseFailed.blocked(record.judged.verdict)
-    return record.outcome(AttemptOutcome.NO_OP)

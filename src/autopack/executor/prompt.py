@@ -74,7 +74,8 @@ def paths_to_show(scope: Scope, paths: Sequence[str]) -> tuple[list[str], list[s
 
 
 def _below(path: str, prefixes: Sequence[str]) -> bool:
-    return any(path == prefix or (prefix.endswith("/") and path.startswith(prefix)) for prefix in prefixes)
+    """A prefix that a path goes on from is a directory, whether it is written with a slash at its end or not."""
+    return any(path == prefix or path.startswith(prefix.removesuffix("/") + "/") for prefix in prefixes)
 
 
 def builder_instructions(form: Format) -> str:

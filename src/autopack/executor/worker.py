@@ -25,15 +25,16 @@ from autopack.domain.phases import (
 from autopack.errors import (
     AutopackError,
     BudgetReached,
+    InvalidInput,
     LeaseLost,
     ModelError,
     ModelNotReady,
     WorkspaceRefused,
 )
-from autopack.executor.failure import unanswered
+from autopack.executor.failure import unanswered, without_report
 from autopack.executor.liveness import is_dead
 from autopack.executor.pipeline import PhaseRunner
-from autopack.schemas import ClaimAnswer, ClaimBody
+from autopack.schemas import ClaimAnswer, ClaimBody, FinishAnswer
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
@@ -108,6 +109,7 @@ class Worker:
     def __init__(
         self, client: AutopackClient, runner: PhaseRunner, *, name: str, clock: Clock, lease_seconds: float = 60.0,
         base_commit: str | None = None, report: Callable[[Progress], None] = lambda _: None,
+        redact: Callable[[str], str] = lambda text: text,
     ) -> None:  # fmt: skip
         self._client = client
         self._runner = runner
@@ -116,6 +118,7 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._base_commit = base_commit
         self._report = report
+        self._redact = redact
         self._stop: str | None = None
         self._error: AutopackError | None = None
         self._changed = anyio.Event()
@@ -217,7 +220,7 @@ class Worker:
             with anyio.CancelScope(
                 shield=True
             ):  # an outcome that was reached is reported, whoever presses Ctrl-C
-                answer = await self._client.finish(claim.attempt_id, claim.lease_token, outcome, following)
+                answer = await self._finish(claim, outcome, following)
         except LeaseLost:
             log.warning("lease lost before the end was reported", extra={"phase_id": claim.phase.phase_id})
             if following is not None:
@@ -227,6 +230,16 @@ class Worker:
             self._notify()
         self._finished(claim, outcome, answer.phase, batch)
         return answer.next
+
+    async def _finish(self, claim: Claim, outcome: Outcome, following: ClaimBody | None) -> FinishAnswer:
+        """A report that the queue does not take must not keep the attempt from ending, nor end what others have paid for."""
+        try:
+            return await self._client.finish(claim.attempt_id, claim.lease_token, outcome, following)
+        except InvalidInput as error:
+            log.exception("the report was refused", extra={"phase_id": claim.phase.phase_id})
+            return await self._client.finish(
+                claim.attempt_id, claim.lease_token, without_report(outcome, error), following
+            )
 
     def _following(self, outcome: Outcome, batch: _Batch) -> ClaimBody | None:
         """The next claim, to go along with the end of this attempt; None when this end decides whether there is one."""
@@ -265,29 +278,42 @@ class Worker:
         """Runs the phase. What is wrong with the environment gives the phase back and goes on up."""
         try:
             return await self._runner.run(claim, lambda step: self._step(claim, step))
-        except (BudgetReached, ModelError) as error:
-            if not isinstance(error, BudgetReached):
-                return unanswered(error)
-            paused = await self._client.report_budget(claim.attempt_id, claim.lease_token, str(error))
-            return Outcome(
-                outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.BUDGET, reason=str(error),
-                retry_after_seconds=None if paused else POLL_SECONDS,
-            )  # fmt: skip
-        except LeaseLost:
-            raise
+        except BudgetReached as error:
+            return await self._out_of_budget(claim, error)
+        except ModelError as error:
+            return unanswered(error, self._redact)
         except AutopackError as error:
-            await self._give_back(claim, str(error))
-            raise
+            return await self._stopped_by(claim, error)
         except anyio.get_cancelled_exc_class():
             if not (lease.lost or lease.cancelled):
                 await self._give_back(claim, "interrupted")
             raise
         except Exception as error:
             log.exception("phase failed unexpectedly", extra={"phase_id": claim.phase.phase_id})
-            reason = f"{type(error).__name__}: {error}"
+            reason = self._redact(f"{type(error).__name__}: {error}")
             return Outcome(
                 outcome=AttemptOutcome.FAILED, failure_kind=FailureKind.INTERNAL_ERROR, reason=reason
             )
+
+    async def _stopped_by(self, claim: Claim, error: AutopackError) -> Outcome:
+        """Raises what ends the drain, once the phase is given back."""
+        if isinstance(error, InvalidInput):
+            # Something of this phase that the queue cannot hold: no other phase has to do with it.
+            log.error("what the phase brought was refused", exc_info=error)
+            return Outcome(
+                outcome=AttemptOutcome.FAILED, failure_kind=FailureKind.INTERNAL_ERROR, reason=self._redact(str(error))
+            )  # fmt: skip
+        if not isinstance(error, LeaseLost):
+            await self._give_back(claim, str(error))
+        raise error
+
+    async def _out_of_budget(self, claim: Claim, error: BudgetReached) -> Outcome:
+        """The phase waits: for a person where the run was paused, else for calls of other phases to give back what they held."""
+        paused = await self._client.report_budget(claim.attempt_id, claim.lease_token, str(error))
+        return Outcome(
+            outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.BUDGET, reason=str(error),
+            retry_after_seconds=None if paused else POLL_SECONDS,
+        )  # fmt: skip
 
     async def _give_back(self, claim: Claim, reason: str) -> None:
         """The try is not counted. Shielded: a phase that is left behind would wait for its lease to end."""

@@ -93,6 +93,13 @@ class GitWorkspace:
             raise failure(arguments, output)
         return output.exit_code == 0
 
+    async def held(self, commit: str, known: str) -> tuple[str, ...]:
+        """`known` and what `commit` holds above it, newest first; nothing where `commit` does not hold `known`."""
+        if not await self.has_commit(known) or not await self.is_ancestor(known, commit):
+            return ()
+        told = await self.git.ask("rev-list", f"{object_id(known)}..{object_id(commit)}")
+        return (known, *to_text(told).split())
+
     async def commit(
         self, run_id: str, *, tree: str, parent: str, message: str, trailers: Mapping[str, str], at: datetime
     ) -> str:
@@ -133,6 +140,12 @@ class GitWorkspace:
             if ours and await undone(self.git, commit, head) is None:
                 return commit
         return None
+
+    async def attempt_of(self, commit: str) -> str | None:
+        """The attempt that made the commit, by its trailer; None where it names none."""
+        wanted = f"--format=%(trailers:key={ATTEMPT_TRAILER},valueonly,unfold,separator=%x1F)"
+        told = await self.git.ask("log", "-1", "--no-show-signature", wanted, object_id(commit))
+        return to_text(told).strip() or None
 
     async def undo(
         self, run_id: str, commit: str, *, message: str, trailers: Mapping[str, str], at: datetime

@@ -8,7 +8,7 @@ was when the command started, which is later than that of every file that we wro
 import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -35,6 +35,13 @@ class Export:
 
     directory: Path
     skipped_links: tuple[str, ...]
+    _slot: "_Slot" = field(repr=False)
+
+    def altered(self) -> list[str]:
+        """The files of the tree that are no longer as they were written; it may read, so run it in a thread."""
+        return sorted(
+            path for path, known in self._slot.signatures.items() if _now(self.directory / path) != known
+        )
 
 
 @dataclass(kw_only=True)
@@ -76,7 +83,7 @@ class ExportPool:
         try:
             with failing_in(slot.root):
                 await self._fill(slot, entries, untouched)
-            yield Export(directory=slot.tree, skipped_links=tuple(sorted(slot.skipped)))
+            yield Export(directory=slot.tree, skipped_links=tuple(sorted(slot.skipped)), _slot=slot)
             ended_well = True
         finally:
             if again and ended_well:
@@ -84,6 +91,13 @@ class ExportPool:
             else:
                 with CancelScope(shield=True):
                     await to_thread.run_sync(remove_tree, slot.root)
+
+    async def restore(self, export: Export, *, stays: Callable[[str], bool]) -> None:
+        """The tree's own files as they were; of what a command made beside them, only what may stay."""
+        slot = export._slot
+        with failing_in(slot.root):
+            untouched = await to_thread.run_sync(_clean, slot, slot.entries, stays)
+            await self._fill(slot, slot.entries, untouched)
 
     async def _cleaned(self, entries: Mapping[str, TreeEntry], *, again: bool) -> tuple[_Slot, set[str]]:
         """A directory, and the paths in it that are as they should be."""
@@ -150,9 +164,22 @@ def _signature(status: os.stat_result) -> _Signature:
     )
 
 
-def _clean(slot: _Slot, entries: Mapping[str, TreeEntry]) -> set[str]:
-    """Removes everything that is not, untouched, what `entries` ask for; answers the paths that may stay."""
-    cleaner = _Cleaner(slot=slot, entries=entries, directories=_directories(entries))
+def _now(path: Path) -> _Signature | None:
+    """None where it is gone. A directory on the way that was swapped for a link leads to other files."""
+    try:
+        return _signature(path.lstat())
+    except OSError:
+        return None
+
+
+def _clean(
+    slot: _Slot, entries: Mapping[str, TreeEntry], stays: Callable[[str], bool] | None = None
+) -> set[str]:
+    """Removes everything that is not, untouched, what `entries` ask for; answers the paths that may stay.
+
+    What is in nobody's place may stay where `stays` says so of its path.
+    """
+    cleaner = _Cleaner(slot=slot, entries=entries, directories=_directories(entries), stays=stays)
     with _opened(slot.tree) as top:
         cleaner.clean("", top)
     for directory in list(slot.trash.iterdir()):
@@ -177,6 +204,7 @@ class _Cleaner:
     slot: _Slot
     entries: Mapping[str, TreeEntry]
     directories: set[str]
+    stays: Callable[[str], bool] | None
     kept: set[str] = field(default_factory=set)
 
     def clean(self, directory: str, opened: int) -> None:
@@ -192,7 +220,7 @@ class _Cleaner:
                     self.clean(path, inside)
             elif self._untouched(path, entry):
                 self.kept.add(path)
-            else:
+            elif path in self.entries or path in self.directories or not (self.stays and self.stays(path)):
                 self._remove(entry, opened)
 
     def _untouched(self, path: str, entry: "os.DirEntry[str]") -> bool:

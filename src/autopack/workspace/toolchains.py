@@ -28,6 +28,7 @@ PROCESSORS = Path("/sys/devices/system/cpu")
 # A store holds programs only, and each of them needs others of it.
 _STORES = (Path("/nix/store"), Path("/gnu/store"))
 _MANY = 1000
+_OF_PROJECTS = (".git", ".hg", ".svn", ".env", ".env.local", ".envrc")
 
 
 def tools(
@@ -101,9 +102,14 @@ class _Rule:
 
 
 def _is_installation(directory: Path) -> bool:
-    """Directly below / it must be an environment for sure: /opt and /srv hold programs beside what is nobody's business."""
+    """Whether all that is in it are programs and what they need; a project may have a bin and a lib as well.
+
+    Directly below / or a home it must be an environment for sure: /opt and ~/project hold what is nobody's business.
+    """
+    if any((directory / name).exists() for name in _OF_PROJECTS):
+        return False
     sure, likely = ("pyvenv.cfg", "conda-meta"), ("lib", "lib64", "libexec")
-    marks = sure if directory.parent == Path("/") else (*sure, *likely)
+    marks = sure if directory.parent in (Path("/"), _home(), _home().resolve()) else (*sure, *likely)
     return any((directory / name).exists() for name in marks)
 
 

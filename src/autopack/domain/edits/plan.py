@@ -1,5 +1,6 @@
 """What a builder proposes, as values: files whole, or blocks that are to be found in them. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -141,7 +142,7 @@ def _file(entry: Mapping[str, Any]) -> FileEdit:
 def made_plan(edits: Iterable[FileEdit], kind: Format, summary: str = "") -> EditPlan:
     """The plan, once no path is meant twice and all is Unicode text: blocks for one file are put together."""
     merged: dict[str, FileEdit] = {}
-    for edit in edits:
+    for edit in map(_plain, edits):
         _require_unicode(edit)
         first = merged.get(edit.path)
         if first is None:
@@ -155,6 +156,17 @@ def made_plan(edits: Iterable[FileEdit], kind: Format, summary: str = "") -> Edi
     plan = EditPlan(files=tuple(merged.values()), summary=storable_text(summary), format=kind)
     _require_distinct(plan.paths)
     return plan
+
+
+def plain_path(path: str) -> str:
+    """Without the `./` that many programs put before a relative path."""
+    rest = re.sub(r"^(?:\./)+", "", path)
+    return rest or path
+
+
+def _plain(edit: FileEdit) -> FileEdit:
+    moved_to = None if edit.moved_to is None else plain_path(edit.moved_to)
+    return replace(edit, path=plain_path(edit.path), moved_to=moved_to)
 
 
 def _require_distinct(paths: tuple[str, ...]) -> None:

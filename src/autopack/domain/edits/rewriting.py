@@ -6,7 +6,8 @@ What is kept, and when an answer is taken to mean otherwise:
 - A new line gets the ending of the line it replaces or follows. Where a block's lines have exactly the endings of
   those in the file, its replacement is taken as it is written: a diff can change line endings.
 - A byte order mark stays, unless a block shows it and its replacement does not.
-- A file without a final newline stays so, unless `search` and `replace` differ in having one: only a diff can say that.
+- A file without a final newline stays so, also where its last lines go, unless `search` and `replace` differ in having
+  one, or `search` shows that there is none: only a diff can say that.
 - A file given whole follows the same rules: its line endings count only where it has a carriage return at all, and its
   final newline does not count when the file had none (a fenced block always has one, and a prompt does not show it).
 - In a file that is not UTF-8 nothing but ASCII is written anew.
@@ -41,6 +42,8 @@ class Placed:
     end: int
     new: tuple[Line, ...]
     drops_bom: bool = False
+    unends: bool = False
+    """The file's last lines go, and the one before them is then to be the unended one."""
 
     def meets(self, other: "Placed") -> bool:
         """Whether one changes what the other one matched, or both write in the same place."""
@@ -76,8 +79,10 @@ def place(number: int, block: Block, text: Text) -> Placed | Miss:
         return Miss(reason=NOT_UTF8)
     start, end, changed = _trimmed(old, new)
     drops_bom = starts_with_bom(block.search) and not starts_with_bom(block.replace)
+    unends = not new and old[-1].end == "" and block.search.endswith("\n")
     return Placed(
-        number=number, match=found, start=found.start + start, end=found.start + end, new=changed, drops_bom=drops_bom
+        number=number, match=found, start=found.start + start, end=found.start + end, new=changed, drops_bom=drops_bom,
+        unends=unends,
     )  # fmt: skip
 
 
@@ -89,6 +94,8 @@ def put_together(text: Text, placed: Sequence[Placed]) -> Text:
         lines += [*text.lines[at : each.start], *each.new]
         at = each.end
     lines += text.lines[at:]
+    if lines and any(each.unends for each in placed):
+        lines[-1] = Line(lines[-1].text, "")
     return replace(text, lines=tuple(lines), bom=text.bom and not any(each.drops_bom for each in placed))
 
 

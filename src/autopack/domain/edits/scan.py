@@ -5,30 +5,32 @@ what its first line says it is, so that a whole file may show an example of any 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autopack.domain.edits.plan import MalformedEdit, WrongPaths
+from autopack.domain.edits.titles import language, often_holds_fences, path_in_info, path_on
 
 BEGIN_PATCH, END_PATCH = "*** Begin Patch", "*** End Patch"
 _FENCE = re.compile(r"^(?P<ticks>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$")
-_PATH_LINE = re.compile(
-    r"^(?:#+[ \t]+|//+[ \t]+|[*-][ \t]+)?(?:(?:file|path|filename)[ \t]*:[ \t]*)?(?P<path>\S.*?)[ \t]*:?$",
-    re.I,
-)
-_LONGEST_NAME = 2000  # characters of a line: matching takes the square of it, and no such path is allowed
-_HEAD = re.compile(r"^(<{5,9}) SEARCH>?\s*$")
+_INDENTED = re.compile(r"^(?P<indent>[ \t]+)(?P<ticks>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$")
+_HEAD = re.compile(r"^(<{5,9}) (?:SEARCH|ORIGINAL)>?\s*$")
 _HUNK = re.compile(r"^@@ -\d+(,\d+)? \+\d+(,\d+)? @@")
 _DIVIDER = re.compile(r"^(={5,9})\s*$")
 _PATCH_LINE = re.compile(r"^\*\*\* ((Add|Update|Delete) File:|Move to:|End Patch)")
-_TAIL = re.compile(r"^(>{5,9}) REPLACE\s*$")
+_TAIL = re.compile(r"^(>{5,9}) (?:REPLACE|UPDATED)\s*$")
+_OTHER_HEAD = re.compile(r"^<{5,9}(?: |$)")
+_HEREDOC = re.compile(r"^\s*(?:\$ )?apply_patch\s*<<-?\s*(?P<quote>['\"]?)(?P<end>\w+)(?P=quote)\s*$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fenced:
-    """An ordinary fenced block, and the path on the line before it."""
+    """An ordinary fenced block, and the path on the line before it, or after the fence."""
 
     path: str | None
     content: str
+    info: str = ""
+    above: tuple[str, ...] = ()
+    """The lines between the last piece and this one that are not blank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +74,16 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.lines = text.removesuffix("\n").split("\n")
         self.at = 0
-        self.before = ""
-        """The last line that is neither blank nor part of a piece; empty after each piece."""
+        self.above: list[str] = []
+        """The lines since the last piece that are not blank."""
         self.path: str | None = None
         """The file of the last SEARCH/REPLACE block."""
         self.found: list[Piece] = []
+
+    @property
+    def before(self) -> str:
+        """The line that may be the next piece's title; empty right after a piece."""
+        return self.above[-1] if self.above else ""
 
     def pieces(self) -> list[Piece]:
         while self.at < len(self.lines):
@@ -90,50 +97,116 @@ class _Scanner:
         elif line.rstrip() == BEGIN_PATCH:
             self._patch(len(self.lines))
         elif begins_diff(self.lines, self.at):
-            self._diff(self._end_of_bare_diff(), fenced=False)
+            self._diff(self._end_of_bare_diff(), None, fenced=False)
         elif fence := _FENCE.match(line):
             self._fenced(fence)
+        elif fence := _INDENTED.match(line):
+            self._indented(fence)
         else:
-            _refuse_stray(line)
-            self.before = line.strip() or self.before
-            self.at += 1
+            self._talk(line)
+
+    def _talk(self, line: str) -> None:
+        _refuse_stray(line)
+        if line.strip():
+            self.above.append(line.strip())
+        self.at += 1
 
     def _add(self, piece: Piece) -> None:
         self.found.append(piece)
-        self.before = ""
+        self.above = []
 
     # Fences
 
     def _fenced(self, fence: re.Match[str]) -> None:
+        ticks, info = fence["ticks"], fence["info"].strip()
+        path = self._named(info)
         first = self._next_line(self.at + 1)
-        if self._begins_search_replace(first, fence["ticks"]):
-            self._fenced_search_replace(fence["ticks"])
+        if self._begins_search_replace(first, ticks):
+            self._fenced_search_replace(ticks, path)
             return
-        end = self._closing_fence(self.at + 1, fence["ticks"])
+        end = self._closing_fence(self.at + 1, ticks)
         self.at += 1
-        if first < end and self.lines[first].rstrip() == BEGIN_PATCH:
+        if first < end and self._begins_patch(first, end):
             self._fenced_patches(end)
-        elif first < end and self._is_diff(fence["info"], first, end):
-            self._diff(end, fenced=True)
+        elif first < end and self._is_diff(info, path, first, end):
+            self._diff(end, path)
         else:
-            content = "".join(f"{line}\n" for line in self.lines[self.at : end])
-            self._add(Fenced(path=path_on(self.before), content=content))
+            self._require_closed_where_meant(path, ticks, end)
+            self._add(self._block(path, info, end))
         self.at = end + 1
 
-    def _is_diff(self, info: str, first: int, end: int) -> bool:
-        named = path_on(self.before)
+    def _named(self, info: str) -> str | None:
+        """The path above the fence, or after it."""
+        above, beside = path_on(self.before), path_in_info(info)
+        if above is not None and beside is not None and above != beside:
+            raise WrongPaths(f"one block is said to be of {above} and of {beside}")
+        return above or beside
+
+    def _block(self, path: str | None, info: str, end: int) -> Fenced:
+        lines = self.lines[self.at : end]
+        begins = next((line for line in lines if line.strip()), "")
+        if path is not None and _OTHER_HEAD.match(begins):
+            raise MalformedEdit(
+                f"the block of {path} begins with `{begins.strip()[:40]}`; write `<<<<<<< SEARCH`"
+            )
+        content = "".join(f"{line}\n" for line in lines)
+        return Fenced(path=path, content=content, info=info, above=tuple(self.above))
+
+    def _require_closed_where_meant(self, path: str | None, ticks: str, end: int) -> None:
+        """A fence inside of a file is as good as the file's own: where it may be one, the file is not cut there."""
+        opens = [fence for line in self.lines[self.at : end] if (fence := _FENCE.match(line.rstrip("\r")))]
+        if any(fence["ticks"].startswith(ticks) for fence in opens) or (
+            path and self._goes_on(path, ticks, end)
+        ):
+            raise MalformedEdit(
+                f"{path or 'a fenced block'} may hold a fence itself, so that its end is not certain; put a longer "
+                "fence around it, and leave out fenced blocks that are no files"
+            )
+
+    def _goes_on(self, path: str, ticks: str, end: int) -> bool:
+        """Whether the next fence may be the other half of the one that closed the block: by two of three signs."""
+        after = range(end + 1, len(self.lines))
+        opening = next((i for i in after if self.lines[i].startswith(ticks)), None)
+        if opening is None or not _closes(self.lines[opening], ticks):
+            return False
+        title = next((line for line in reversed(self.lines[end + 1 : opening]) if line.strip()), "")
+        return often_holds_fences(path) + bool(self.lines[end + 1].strip()) + (path_on(title) is None) > 1
+
+    def _indented(self, fence: re.Match[str]) -> None:
+        """In a list, say: an example, or something to be applied, which is noticed by its title or content."""
+        end = self._closing_fence(self.at + 1, fence["ticks"], indented=True)
+        self.at += 1
+        block = self._block(None, fence["info"].strip(), end)
+        content = "".join(
+            line.removeprefix(fence["indent"]) for line in block.content.splitlines(keepends=True)
+        )
+        self._add(replace(block, content=content))
+        self.at = end + 1
+
+    def _begins_patch(self, first: int, end: int) -> bool:
+        if _HEREDOC.match(self.lines[first]):
+            first = self._next_line(first + 1)
+        return first < end and self.lines[first].rstrip() == BEGIN_PATCH
+
+    def _is_diff(self, info: str, named: str | None, first: int, end: int) -> bool:
         if named is not None and named.endswith((".diff", ".patch")):
             return False
         if named is not None and self.lines[first].startswith("@@"):
             return True
-        says_so = info.strip().lower() in ("diff", "patch", "udiff")
+        says_so = language(info) in ("diff", "patch", "udiff")
         return any(begins_diff(self.lines, index) for index in range(first, end if says_so else first + 1))
 
     def _fenced_patches(self, end: int) -> None:
+        """A patch may be handed to a command, as in a shell."""
+        ends = ""
         while self.at < end:
-            if self.lines[self.at].rstrip() == BEGIN_PATCH:
+            line = self.lines[self.at]
+            if line.rstrip() == BEGIN_PATCH:
                 self._patch(end)
-            elif self.lines[self.at].strip():
+            elif command := _HEREDOC.match(line):
+                ends = command["end"]
+                self.at += 1
+            elif line.strip() not in ("", ends):
                 raise MalformedEdit(
                     f"a line of the fenced block is outside of `{BEGIN_PATCH}` and `{END_PATCH}`"
                 )
@@ -144,11 +217,13 @@ class _Scanner:
         """The next index of a line that is not blank."""
         return next((i for i in range(start, len(self.lines)) if self.lines[i].strip()), len(self.lines))
 
-    def _closing_fence(self, start: int, ticks: str) -> int:
+    def _closing_fence(self, start: int, ticks: str, *, indented: bool = False) -> int:
         for index in range(start, len(self.lines)):
-            if _closes(self.lines[index], ticks):
+            if _closes(self.lines[index].lstrip() if indented else self.lines[index], ticks):
                 return index
-        raise MalformedEdit("a fenced block is not closed")
+        raise MalformedEdit(
+            "a fenced block is not closed; where a file holds fences itself, put a longer fence around it"
+        )
 
     # SEARCH/REPLACE
 
@@ -161,29 +236,29 @@ class _Scanner:
     def _is_head(self, index: int) -> bool:
         return index < len(self.lines) and _HEAD.match(self.lines[index]) is not None
 
-    def _fenced_search_replace(self, ticks: str) -> None:
+    def _fenced_search_replace(self, ticks: str, outer: str | None) -> None:
         """Blocks, and the names between them, up to the fence's end; that of a last block may be forgotten."""
-        outer = path_on(self.before)
         self.at += 1
         inner = path_on(self.lines[self._next_line(self.at)])
         if outer is not None and inner is not None and outer != inner:
             raise WrongPaths(f"one block is said to be of {outer} and of {inner}")
+        if outer is not None:
+            self.path, self.above = outer, []
         while self.at < len(self.lines):
             line = self.lines[self.at]
             if _HEAD.match(line):
                 self._search_replace()
                 continue
-            self.at += 1
             if _closes(line, ticks):
+                self.at += 1
                 return
-            _refuse_stray(line)
-            self.before = line.strip() or self.before
+            self._talk(line)
 
     def _search_replace(self) -> None:
         head = _HEAD.match(self.lines[self.at])
         assert head is not None
         number = 1 + sum(isinstance(piece, SearchReplace) for piece in self.found)
-        path = path_on(self.before) or self._word_above() if self.before else self.path
+        path = path_on(self.before) if self.before else self.path
         if path is None:
             raise WrongPaths(f"SEARCH/REPLACE block {number} names no file on the line before it")
         end = self._marker(_TAIL, self.at + 1, self._next_head(len(head[1])), len(head[1]), number)
@@ -194,14 +269,6 @@ class _Scanner:
             )
         )
         self.path, self.at = path, end + 1
-
-    def _word_above(self) -> str | None:
-        """Right above the marker, or above the fence that it begins, a single word is a name too (`Makefile`)."""
-        above = self.at - 1
-        if above > 0 and _FENCE.match(self.lines[above]):
-            above -= 1
-        word = self.lines[above].strip()
-        return word if re.fullmatch(r"\w[\w-]*", word) else None
 
     def _next_head(self, length: int) -> int:
         for index in range(self.at + 1, len(self.lines)):
@@ -239,9 +306,8 @@ class _Scanner:
                 return
         raise MalformedEdit(f"`{BEGIN_PATCH}` is not followed by `{END_PATCH}`")
 
-    def _diff(self, end: int, *, fenced: bool) -> None:
-        lines = self.lines[self.at : end]
-        self._add(Diff(lines=tuple(lines), path=path_on(self.before) if fenced else None, fenced=fenced))
+    def _diff(self, end: int, path: str | None, *, fenced: bool = True) -> None:
+        self._add(Diff(lines=tuple(self.lines[self.at : end]), path=path, fenced=fenced))
         self.at = end
 
     def _end_of_bare_diff(self) -> int:
@@ -269,17 +335,3 @@ def _refuse_stray(line: str) -> None:
         raise MalformedEdit("a line `>>>>>>> REPLACE` has no `<<<<<<< SEARCH` before it")
     if _PATCH_LINE.match(line):
         raise MalformedEdit(f"a line `{line.strip()}` is not between `{BEGIN_PATCH}` and `{END_PATCH}`")
-
-
-def path_on(line: str) -> str | None:
-    """The path that a line consists of, or None when the line is prose."""
-    line = line.strip()
-    match = _PATH_LINE.match(line) if len(line) <= _LONGEST_NAME else None
-    if match is None:
-        return None
-    path = match["path"].strip().strip("*").strip()
-    quoted = len(path) > 2 and path[0] == path[-1] and path[0] in "`\"'"
-    if quoted:
-        return path[1:-1]
-    looks_like_a_path = " " not in path and ("/" in path or "." in path) and not path.endswith(("/", "."))
-    return path if looks_like_a_path else None

@@ -31,12 +31,22 @@ def is_json_plan(content: str) -> bool:
 def _decode(body: str) -> tuple[object, int]:
     try:
         # strict=False: many models write raw line breaks inside JSON strings, and mean them.
-        value, end = json.JSONDecoder(strict=False).raw_decode(body)
+        value, end = json.JSONDecoder(strict=False, object_pairs_hook=_distinct).raw_decode(body)
     except (ValueError, RecursionError) as error:
         raise MalformedEdit(f"the answer is not a whole JSON object: {error}") from error
     if body[end:].strip().startswith("{"):
         raise MalformedEdit("the answer holds several JSON objects; give one")
     return value, end
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Of a key that is there twice, JSON readers take one and lose the other without a word."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in made if names.count(name) > 1)
+        raise MalformedEdit(f"a JSON object gives `{twice}` twice; give all files in one `files` list")
+    return made
 
 
 def _from_object(value: object) -> EditPlan:

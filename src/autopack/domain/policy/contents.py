@@ -1,22 +1,23 @@
 """What may not be written into a file. Only what is new counts: a line that the base has already is no edit's. Pure."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
 from autopack.domain.policy import rules
 from autopack.domain.policy.rules import Rule
-from autopack.domain.redaction import CREDENTIALS, PLACEHOLDER
+from autopack.domain.redaction import PLACEHOLDER, credentials_in
 
-# Explicit marks, embeddings, overrides and isolates: what a reader sees is not what a compiler reads.
-_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Embeddings, overrides and isolates: what a reader sees is not what a compiler reads.
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _INVISIBLE = re.compile(
     "[\u00ad\u115f\u1160\u180e\u200b\u2060-\u2064\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e01ef]"
     "|[\ufe00-\ufe0f]{2}"
-    # A joiner belongs between emoji, or letters of scripts that join; beside ASCII it only hides something.
-    "|(?:^|[\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?:[\x00-\x7f]|$)"
 )
-_CONFLICT = re.compile(r"(<{7}|>{7}|\|{7}) ")
+_MARK = re.compile("[\u061c\u200e\u200f]")
+_JOINER = re.compile("[\u200c\u200d]")
+_LAST_LATIN = "\u024f"
 
 
 def problems(before: bytes | None, after: bytes, max_bytes: int) -> Iterator[Rule]:
@@ -47,20 +48,58 @@ def _lossy(data: bytes) -> str:
 
 def _added_problems(before: str, after: str) -> Iterator[Rule]:
     added = _added_lines(before, after.removeprefix("\ufeff"))
-    if any(map(_BIDI.search, added)):
+    judged = {rule for line in added for rule in (*_marks(line), *_joiners(line))}
+    if any(map(_BIDI.search, added)) or rules.BIDI in judged:
         yield rules.BIDI
-    if any(map(_INVISIBLE.search, added)):
+    if any(map(_INVISIBLE.search, added)) or rules.INVISIBLE in judged:
         yield rules.INVISIBLE
-    if any(match not in before for line in added for match in _credentials(line)):
+    if rules.MARK in judged:
+        yield rules.MARK
+    if any(match not in before for line in added for match in credentials_in(line)):
         yield rules.SECRET
-    if any(map(_CONFLICT.match, added)):
+    if _conflicts(after) > _conflicts(before):
         yield rules.CONFLICT
     if any(map(PLACEHOLDER.search, added)):
         yield rules.PLACEHOLDER
 
 
-def _credentials(line: str) -> Iterator[str]:
-    return (match.group() for pattern in CREDENTIALS.values() for match in pattern.finditer(line))
+def _marks(line: str) -> Iterator[Rule]:
+    """A direction mark belongs beside text that runs from right to left; in any other it only hides something."""
+    if _MARK.search(line):
+        turns = any(char.isalpha() and unicodedata.bidirectional(char) in ("R", "AL") for char in line)
+        yield rules.MARK if turns else rules.BIDI
+
+
+def _joiners(line: str) -> Iterator[Rule]:
+    """A joiner belongs between emoji, or letters of scripts that join; beside an ASCII letter it only hides something."""
+    for match in _JOINER.finditer(line):
+        at = match.start()
+        beside = line[max(0, at - 1) : at], line[at + 1 : at + 2]
+        if not all(beside) or any(map(str.isascii, beside)):
+            joins = any(map(_is_of_a_joining_script, beside))
+            hides = any(char.isascii() and char.isalnum() for char in beside)
+            yield rules.MARK if joins and not hides else rules.INVISIBLE
+
+
+def _is_of_a_joining_script(char: str) -> bool:
+    return char > _LAST_LATIN and unicodedata.category(char)[0] in "LM"
+
+
+def _conflicts(text: str) -> int:
+    """How many conflicts a merge left: all three markers, in their order. One alone is a heading, or a page about git."""
+    found, next_marker = 0, 0
+    for line in text.split("\n"):
+        marker, rest = line[:7], line[7:8]
+        if marker == "<<<<<<<" and rest in _ENDS:
+            next_marker = 1
+        elif marker == "=" * 7 and next_marker == 1 and rest in _ENDS:
+            next_marker = 2
+        elif marker == ">>>>>>>" and next_marker == 2 and rest in _ENDS:
+            found, next_marker = found + 1, 0
+    return found
+
+
+_ENDS = ("", " ", "\r")
 
 
 def _added_lines(before: str, after: str) -> list[str]:

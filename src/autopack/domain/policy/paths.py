@@ -15,28 +15,59 @@ PROTECTED_DIRECTORIES = frozenset({".git", "git~1", ".autopack", ".venv", "__pyc
 PROTECTED_FILES = frozenset({
     ".gitmodules", ".env", "autopack.toml", "pip.conf", "pip.ini", ".npmrc", ".pypirc", ".netrc",
 })  # fmt: skip
+_EXAMPLES = frozenset({".env.example", ".env.sample", ".env.template", ".env.dist"})
+"""What a `.env` is to look like, without its values: the one kind of them that a project commits."""
 _ASKED_DIRECTORIES = {
-    **dict.fromkeys((".github", ".gitlab", ".circleci", ".ci", ".buildkite", ".husky", ".githooks"), rules.CI),
-    **dict.fromkeys((".cursor", ".claude"), rules.INSTRUCTS_AGENTS),
-    **dict.fromkeys((".vscode", ".idea", ".devcontainer"), rules.CONFIGURES_EDITOR),
-}  # fmt: skip
-_ASKED_FILES = {
-    ".gitattributes": rules.GIT_ATTRIBUTES,
     **dict.fromkeys((
-        ".gitlab-ci.yml", ".travis.yml", ".drone.yml", "jenkinsfile", "appveyor.yml", "azure-pipelines.yml",
-        "bitbucket-pipelines.yml", ".pre-commit-config.yaml",
+        ".github", ".gitlab", ".gitea", ".forgejo", ".woodpecker", ".semaphore", ".circleci", ".ci", ".buildkite",
+        ".husky", ".githooks", ".git-hooks", ".lefthook",
     ), rules.CI),
     **dict.fromkeys((
-        "setup.py", "makefile", "gnumakefile", "justfile", "requirements.txt", "dockerfile", "compose.yaml",
-        "docker-compose.yml",
-    ), rules.BUILDS),
-    **dict.fromkeys(("package-lock.json", "pnpm-lock.yaml", "npm-shrinkwrap.json", "go.sum"), rules.LOCK_FILE),
-    **dict.fromkeys(("agents.md", "claude.md", "gemini.md", ".cursorrules", ".windsurfrules"), rules.INSTRUCTS_AGENTS),
+        ".cursor", ".claude", ".codex", ".gemini", ".windsurf", ".clinerules", ".roo", ".continue", ".kiro", ".junie",
+        ".amazonq",
+    ), rules.INSTRUCTS_AGENTS),
+    **dict.fromkeys((".vscode", ".idea", ".devcontainer", ".zed", ".vs", ".fleet"), rules.CONFIGURES_EDITOR),
+    **dict.fromkeys((".cargo", ".mvn", ".yarn", ".mise"), rules.BUILDS),
 }  # fmt: skip
-_ASKED_PATTERNS = (
-    (re.compile(r".*\.lock"), rules.LOCK_FILE),
-    (re.compile(r"requirements[-_.].*\.(txt|in)|dockerfile\..*|.*\.mk"), rules.BUILDS),
-)  # fmt: skip
+_ASKED_FILES = {
+    **dict.fromkeys((".gitattributes", ".lfsconfig", ".gitconfig"), rules.GIT_ATTRIBUTES),
+    ".gitignore": rules.GIT_IGNORE,
+    **dict.fromkeys((
+        "setup.py", "manifest.in", "uv.toml", "pdm.toml", "poetry.toml", "hatch.toml", "pipfile", "constraints.txt",
+        "makefile", "gnumakefile", "justfile", "rakefile", "gemfile", "procfile", "cmakelists.txt", "meson.build",
+        "pom.xml", "mvnw", "mvnw.cmd", "gradlew", "gradlew.bat", "gradle.properties", "cargo.toml", "build.rs", "build.zig",
+        "go.mod", "go.work", "deno.json", "deno.jsonc", "bunfig.toml", "build", "workspace", ".bazelrc",
+        ".yarnrc", ".yarnrc.yml", ".pnpmfile.cjs", "pnpmfile.js", "pnpm-workspace.yaml", "turbo.json", "nx.json", "lerna.json",
+        ".envrc", ".mise.toml", "mise.toml", ".tool-versions", ".python-version", ".node-version", ".nvmrc", ".ruby-version",
+    ), rules.BUILDS),
+    **dict.fromkeys((
+        "package-lock.json", "npm-shrinkwrap.json", "go.sum", "go.work.sum", "bun.lockb", "gradle.lockfile",
+        "packages.lock.json", "pnpm-lock.yaml",
+    ), rules.LOCK_FILE),
+    **dict.fromkeys((
+        "agents.md", "agents.override.md", "claude.md", "claude.local.md", "gemini.md", ".cursorrules", ".windsurfrules",
+        ".clinerules", ".roorules", ".roomodes", ".goosehints", ".mcp.json", "mcp.json", ".aider.conf.yml",
+    ), rules.INSTRUCTS_AGENTS),
+    **dict.fromkeys((".exrc", ".nvim.lua", ".vimrc", ".dir-locals.el"), rules.CONFIGURES_EDITOR),
+}  # fmt: skip
+_ASKED_PATTERNS = tuple((re.compile(pattern), rule) for pattern, rule in (
+    (r".*\.lock", rules.LOCK_FILE),
+    (r"requirements([-_.].*)?\.(txt|in)|(dockerfile|containerfile)(\..*)?|.*\.(mk|cmake|rake|gemspec|bazel)", rules.BUILDS),
+    (r"(docker-)?compose(\..*)?\.ya?ml|taskfile(\.dist)?\.ya?ml|(build|settings)\.gradle(\.kts)?", rules.BUILDS),
+    (r"\.envrc\..*|(flake|shell|default)\.nix|(gulpfile|gruntfile)\..*", rules.BUILDS),
+    # What the project's checks go by: a linter that is told to look away is green.
+    (r"\.?(ruff|clippy|rustfmt|biome)\.(toml|jsonc?)|\.flake8|\.?(mypy|pylint)\.ini|\.?pylintrc(\.toml)?", rules.BUILDS),
+    (r"pyrightconfig\.json|(ts|js)config(\..*)?\.json|\.(eslintrc|eslintignore|prettierrc|stylelintrc)(\..*)?", rules.BUILDS),
+    (r"(vite|eslint|prettier|stylelint)\.config\..*|\.golangci\.ya?ml|\.rubocop\.yml|\.?bandit(\.ya?ml)?", rules.BUILDS),
+    (r"(webpack|rollup|esbuild|babel)\.config\..*|\.babelrc(\..*)?", rules.BUILDS),
+    (
+        r"\.?(gitlab-ci|travis|drone|woodpecker|cirrus|appveyor|lefthook|lefthook-local|overcommit)\.(ya?ml|toml|json)"
+        r"|(azure|bitbucket)-pipelines\.ya?ml|(cloudbuild|buildspec)\.(ya?ml|json)|jenkinsfile(\..*)?"
+        r"|\.pre-commit-(config|hooks)\.ya?ml|\.?lint-?staged(rc|\.config)(\..*)?",
+        rules.CI,
+    ),
+    (r".*\.code-workspace", rules.CONFIGURES_EDITOR),
+))  # fmt: skip
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.I)
 
 
@@ -65,7 +96,7 @@ def protection(path: str) -> tuple[Rule, str] | None:
         if part.casefold() in PROTECTED_DIRECTORIES:
             return rules.PROTECTED_DIRECTORY, part
     name = parts[-1].casefold()
-    if name in PROTECTED_FILES or name.startswith(".env."):
+    if name in PROTECTED_FILES or (name.startswith(".env.") and name not in _EXAMPLES):
         return rules.PROTECTED_FILE, ""
     return None
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Part of a policy's hash: raised when the same edit under the same settings may be judged in another way."""
 
 
@@ -104,6 +104,8 @@ WEAKENS_OWN_TESTS = Rule(name=WEAKENS_TESTS.name, action=Action.ASK)
 UNREADABLE_TEST = Rule(name="test file cannot be parsed", action=Action.ASK)
 
 ASKED_BY_POLICY = _asked("asked by the policy")
+MARK = _asked("text direction mark or joiner in the content")
+GIT_IGNORE = _asked("git ignore rules")
 GIT_ATTRIBUTES = _asked("git attributes (filter drivers)")
 CI = _asked("CI configuration")
 DECIDES_TESTS = _asked("decides how tests run")

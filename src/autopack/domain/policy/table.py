@@ -160,17 +160,21 @@ def _moves(touch: Touch, case: Case) -> Iterator[Finding]:
 
 
 def _in_scope(touch: Touch, case: Case) -> Iterator[Finding]:
-    scope = case.scope
-    writable = _nearest(touch.path, (*scope.paths, *scope.deliverables))
+    scope, directories = case.scope, case.base.directories
+    writable = _nearest(touch.path, (*scope.paths, *scope.deliverables), directories)
     if not writable and (scope.paths or scope.deliverables):
         yield Finding(rule=rules.OUTSIDE_SCOPE, path=touch.path)
-    elif _nearest(touch.path, scope.read_only_context) > writable:
+    elif _nearest(touch.path, scope.read_only_context, directories) > writable:
         yield Finding(rule=rules.READ_ONLY, path=touch.path)
 
 
-def _nearest(path: str, entries: Sequence[str]) -> int:
-    """How much of the path the most exact entry names; 0 where none does. An exact entry counts more than a prefix."""
-    lengths = [len(entry) for entry in entries if entry.endswith("/") and path.startswith(entry)]
+def _nearest(path: str, entries: Sequence[str], directories: Collection[str]) -> int:
+    """How much of the path the most exact entry names; 0 where none does. An exact entry counts more than a prefix.
+
+    A directory of the base is meant with all below it, also where its name is written without the slash.
+    """
+    prefixes = [f"{entry}/" if entry in directories else entry for entry in entries]
+    lengths = [len(prefix) for prefix in prefixes if prefix.endswith("/") and path.startswith(prefix)]
     return len(path) + 1 if path in entries else max(lengths, default=0)
 
 

@@ -1,14 +1,14 @@
 """Two runs of the same command, test by test: what a change did to the tests."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autopack.domain.testing.results import RAN, RED, TestOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Test ids, sorted. Only `already_failing`, `fixed` and `flaky` let a change pass."""
+    """Test ids, sorted. Only `already_failing`, `fixed`, `flaky` and `moved` let a change pass."""
 
     newly_failing: tuple[str, ...] = ()
     uncollected: tuple[str, ...] = ()
@@ -18,17 +18,30 @@ class Comparison:
     flaky: tuple[str, ...] = ()
     """They failed, and passed when they were run again: `without_flaky` moves them here."""
     vanished: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
+    """They are gone, and the same tests pass under other names: `without_moved` moves them here."""
     newly_skipped: tuple[str, ...] = ()
     newly_xfailed: tuple[str, ...] = ()
 
     def without_flaky(self, flaky: Iterable[str]) -> "Comparison":
         known = frozenset(flaky)
-        return Comparison(
+        return replace(
+            self,
             newly_failing=tuple(each for each in self.newly_failing if each not in known),
-            uncollected=self.uncollected, already_failing=self.already_failing, fixed=self.fixed,
             flaky=tuple(each for each in self.newly_failing if each in known),
-            vanished=self.vanished, newly_skipped=self.newly_skipped, newly_xfailed=self.newly_xfailed,
-        )  # fmt: skip
+        )
+
+    def without_moved(self, moved: Mapping[str, str]) -> "Comparison":
+        """By the old name, the new one: which may fail only where the old one did."""
+        new = frozenset(moved.values())
+        still = tuple(each for each in self.newly_failing if each in new)
+        return replace(
+            self,
+            newly_failing=tuple(each for each in self.newly_failing if each not in new),
+            already_failing=_sorted((*self.already_failing, *still)),
+            vanished=tuple(each for each in self.vanished if each not in moved),
+            moved=tuple(each for each in self.vanished if each in moved),
+        )
 
 
 def compare(baseline: Mapping[str, TestOutcome], head: Mapping[str, TestOutcome]) -> Comparison:

@@ -8,8 +8,14 @@ import tomllib
 from collections.abc import Collection, Mapping, Sequence
 
 from autopack.domain.changes import Change, File
+from autopack.domain.testing.programs import programs
 
-_TEST_DIRECTORIES = frozenset({"test", "tests", "__tests__", "spec"})
+_TEST_DIRECTORIES = frozenset(
+    {
+        *("test", "tests", "__tests__", "spec", "specs", "e2e", "testdata", "test_data", "fixtures"),
+        *("__fixtures__", "__snapshots__", "__mocks__"),
+    }
+)
 _TEST_MODULES = (
     *("test_*.py", "*_test.py", "tests.py", "*_test.go", "*test.java", "*_spec.rb"),
     *("*.test.*s", "*.test.*sx", "*.spec.*s", "*.spec.*sx"),
@@ -20,6 +26,16 @@ _DECIDING = (
     *("pytest.py", "pluggy.py", "py.py", "xdist.py", "unittest.py"),  # they would hide the real ones
     *("makefile", "gnumakefile", "package.json", ".mocharc*", "jest.config.*", "jest.setup.*"),
     *("vitest.config.*", "vitest.workspace.*", "vitest.setup.*", "karma.conf.*", "playwright.config.*"),
+    *(
+        "nose2.cfg",
+        "unittest.cfg",
+        "cypress.config.*",
+        "ava.config.*",
+        "wdio.conf.*",
+        ".nycrc*",
+        ".rspec",
+        "phpunit.xml*",
+    ),
 )
 # Packages that would hide the real ones, and what declares plugins of pytest as if they were installed.
 _DECIDING_DIRECTORIES = ("pytest", "_pytest", "pluggy", "unittest", "xdist", "*.egg-info", "*.dist-info")
@@ -27,9 +43,12 @@ _TOML_TABLES = ("pytest", "coverage", "tox", "nox", "hatch", "pdm", "poe", "task
 _INI_SECTIONS = re.compile(r"tool:pytest|pytest|coverage:.*|testenv.*|tox|aliases|options\.entry_points")
 _JSON_KEYS = ("scripts", "jest", "vitest", "mocha", "ava", "c8", "nyc")
 _RUNNERS = re.compile(
-    r"(^|[\s/])(py\.?test|unittest|tox|nox|jest|vitest|mocha|rspec|phpunit)(\s|$)"
-    r"|\b(npm|pnpm|yarn|bun)\s+(run\s+)?test\b|\bmake\s+(\S+\s+)*(test|tests|check)\b"
-    r"|\b(go|cargo|mvn|gradle)\s+test\b"
+    r"(^|[\s/])(py\.?test|unittest|nose2|tox|nox|ctest|jest|vitest|mocha|rspec|phpunit)(\s|$)"
+    r"|\b(npm|pnpm|yarn|bun)\s+(run\s+)?(t|test|tests|unit)(:\S+)?(\s|$)"
+    r"|\b(make|just|task|rake|invoke|inv)\s+(\S+\s+)*(test|tests|check)\b"
+    r"|\b(go|cargo|mvnw?|gradlew?|hatch|dotnet|mix|deno|swift|sbt|lein|stack|cabal|zig|dart|flutter)"
+    r"\s+(-\S+\s+)*(run\s+)?(test|nextest)\b"
+    r"|(^|[\s/])(manage|setup)\.py\s+(\S+\s+)*test(\s|$)"
 )
 
 
@@ -75,21 +94,32 @@ def frozen_paths(
     deliverables: Collection[str],
     trusted: bool = False,
     commands: Sequence[str] = (),
+    own: Collection[str] = (),
+    named: Collection[str] = (),
 ) -> tuple[str, ...]:
     """The changed paths that are taken from the base for the tree that is checked; new ones are left out of it.
 
-    Those that decide how tests run, and scripts that a command names. Not what a `tests` phase was asked to
-    deliver, nor anything in a diff that a person approved (`trusted`), nor a file whose deciding parts are equal.
+    Those that decide how tests run, and what the commands run: `named` are the paths that the base's own files name
+    for that. Not what a `tests` phase was asked to deliver, nor anything in a diff that a person approved (`trusted`),
+    nor a file whose deciding parts are equal. A command that the phase itself brought (`own`) may run the very file
+    that is its work.
     """
     if trusted:
         return ()
-    named = {word.removeprefix("./") for command in commands for word in command.split()}
+    of_project = {path for command in commands if command not in own for path in programs(command)}
+    of_phase = {path for command in commands if command in own for path in programs(command)}
+    of_phase -= {*deliverables, *(change.path for change in changes if change.before is None)}
     return tuple(
         change.path
         for change in changes
-        if (_decides(change) or (change.path in named and change.path.endswith((".sh", ".bash"))))
+        if (_decides(change) or change.path in of_phase or _is_one_of(change.path, {*of_project, *named}))
         and not (category == "tests" and change.path in deliverables)
     )
+
+
+def _is_one_of(path: str, known: Collection[str]) -> bool:
+    """A module may lie below a directory of sources: support/plug.py is src/support/plug.py."""
+    return path in known or (path.startswith("src/") and path[4:] in known)
 
 
 def _decides(change: Change) -> bool:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from autopack.domain.testing.counted import Counted
+
 
 class TestOutcome(StrEnum):
     """What became of one test. A test that was expected to fail and passed has passed."""
@@ -83,6 +85,8 @@ class CommandRun:
     exit_code: int | None = None
     outcomes: Mapping[str, TestOutcome] | None = None
     reason: str = ""
+    counted: Counted | None = None
+    """How many tests it says it ran, where `outcomes` is None and it is green."""
 
     @property
     def passed(self) -> bool:
@@ -101,12 +105,13 @@ class CommandRun:
             "exit_code": self.exit_code,
             "reason": self.reason,
             "outcomes": outcomes,
+            "counted": None if self.counted is None else [self.counted.passed, self.counted.skipped],
         }
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> "CommandRun":
         """Raises KeyError, TypeError or ValueError for what `to_json` did not write."""
-        outcomes = told["outcomes"]
+        outcomes, counts = told["outcomes"], told.get("counted")
         if outcomes is not None:
             outcomes = {
                 str(test_id): TestOutcome(outcome) for outcome, ids in outcomes.items() for test_id in ids
@@ -114,4 +119,5 @@ class CommandRun:
         return cls(
             command=str(told["command"]), kind=RunKind(told["kind"]), exit_code=told["exit_code"],
             outcomes=outcomes, reason=str(told["reason"]),
+            counted=None if counts is None else Counted(passed=int(counts[0]), skipped=int(counts[1])),
         )  # fmt: skip

@@ -8,19 +8,21 @@
 | a test fails that did not fail at the base            | checks_failed    |
 | a test that ran at the base is gone                   | tests_vanished   |
 | a test that ran at the base is skipped, or xfails     | tests_skipped    |
-| no test ran at all                                    | no_tests         |
+| a test that the phase itself names fails              | checks_failed    |
+| no test ran at all, or none passes                    | no_tests         |
 | red for any other reason, at the base as well or not  | checks_failed    |
 
-A test that failed at the base already does not block. A command that only has an exit code and is red at base and
-head blocks all the same: what the change did to it cannot be told apart.
+A test that failed at the base already does not block, as long as any other passes. A command that only has an exit
+code and is red at base and head blocks all the same: what the change did to it cannot be told apart.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from autopack.domain.phases import FailureKind
 from autopack.domain.testing.compare import Comparison
-from autopack.domain.testing.results import CommandRun, RunKind
+from autopack.domain.testing.counted import Counted
+from autopack.domain.testing.results import RED, CommandRun, RunKind, TestOutcome
 
 _SHOWN = 10
 
@@ -68,20 +70,43 @@ def judge_command(
     *,
     excused: Collection[str] = (),
     trusted: bool = False,
+    named: bool = False,
 ) -> list[Finding]:
-    """See the table above. `excused` tests may vanish or be skipped if a person agrees; `trusted`: one has."""
+    """See the table above. `excused` tests may vanish or be skipped if a person agrees; `trusted`: one has.
+
+    `named`: the phase itself singles out these tests, so that they must pass whatever they did before.
+    """
     if head.kind is RunKind.VOID:
         return [Finding(kind=FailureKind.CHECKS_VOID, reason=f"{head.command}: {head.reason}")]
     if head.kind is RunKind.TIMED_OUT:
         return [Finding(kind=FailureKind.CHECKS_TIMED_OUT, reason=f"{head.command}: {head.reason}")]
     if head.outcomes is None:
-        return _by_exit_code(head, baseline)
+        return [] if trusted and head.passed else _by_exit_code(head, baseline)
     found = [*_broken(comparison), *([] if trusted else _hidden(comparison, excused))]
-    if not head.outcomes:
-        found.append(Finding(kind=FailureKind.NO_TESTS, reason=f"{head.command}: no test ran"))
-    elif head.reason and not found:
-        found.append(_red(head, baseline))
-    return found
+    if named and comparison.already_failing:
+        reason = f"named by the phase itself, and still failing: {listed(comparison.already_failing)}"
+        found.append(Finding(kind=FailureKind.CHECKS_FAILED, reason=reason))
+    if any(not finding.ask for finding in found):
+        return found
+    if why := _says_nothing(head.outcomes, comparison, baseline):
+        return [*found, Finding(kind=FailureKind.NO_TESTS, reason=f"{head.command}: {why}")]
+    return [*found, _red(head, baseline)] if head.reason else found
+
+
+def _says_nothing(
+    outcomes: Mapping[str, TestOutcome], comparison: Comparison, baseline: CommandRun | None
+) -> str:
+    """Why these tests tell nothing of the work; empty where one of them passes, or fails as it is expected to."""
+    good = {TestOutcome.PASSED, TestOutcome.XFAILED}
+    if comparison.flaky or good.intersection(outcomes.values()):
+        return ""
+    if not outcomes:
+        return "no test ran"
+    if set(outcomes.values()) == {TestOutcome.SKIPPED}:
+        return "every test is skipped"
+    before = ", at the base neither" if baseline is not None else ""
+    hint = "is what the tests need installed? See [checks] keep and setup of autopack.toml"
+    return f"nothing passes{before} ({hint}): {listed(sorted(each for each in outcomes if outcomes[each] in RED))}"
 
 
 def _broken(comparison: Comparison) -> list[Finding]:
@@ -113,10 +138,24 @@ def _hidden(comparison: Comparison, excused: Collection[str]) -> list[Finding]:
 
 def _by_exit_code(head: CommandRun, baseline: CommandRun | None) -> list[Finding]:
     if head.passed:
-        return []
+        return _fewer(head, baseline)
     if head.kind is RunKind.NO_TESTS:
         return [Finding(kind=FailureKind.NO_TESTS, reason=f"{head.command}: no test ran")]
     return [_red(head, baseline)]
+
+
+def _fewer(head: CommandRun, baseline: CommandRun | None) -> list[Finding]:
+    """A runner that names no test says at least how many there were."""
+    if baseline is None or not baseline.passed or baseline.counted is None:
+        return []
+    before, now = baseline.counted, head.counted or Counted(passed=0, skipped=0)
+    told = f"{head.command}: at the base it told of {before.passed} tests that passed"
+    if now.skipped > before.skipped and now.passed < before.passed:
+        reason = f"{told} and {before.skipped} that were skipped, now of {now.passed} and {now.skipped}"
+        return [Finding(kind=FailureKind.TESTS_SKIPPED, reason=reason)]
+    if now.passed < before.passed:
+        return [Finding(kind=FailureKind.TESTS_VANISHED, reason=f"{told}, now of {now.passed}")]
+    return []
 
 
 def _red(head: CommandRun, baseline: CommandRun | None) -> Finding:

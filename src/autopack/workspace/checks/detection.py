@@ -17,6 +17,8 @@ PYTEST = "python3 -m pytest -q"
 _NPM_PLACEHOLDER = "no test specified"  # of `npm init`
 _TEST_TARGET = re.compile(r"^test\s*:(?!=)", re.M)
 
+_TOOLCHAINS = (("go.mod", "_test.go", "go test ./..."), ("Cargo.toml", ".rs", "cargo test"))
+
 
 def detect(paths: Collection[str], contents: Mapping[str, str], *, pytest_works: bool) -> tuple[str, ...]:
     """One command per kind of tests that is plainly there; none where nothing is plain.
@@ -28,6 +30,7 @@ def detect(paths: Collection[str], contents: Mapping[str, str], *, pytest_works:
         found.append(PYTEST if pytest_works or configures_pytest(contents) else _unittest(paths))
     if _has_npm_test(contents.get("package.json")):
         found.append("npm test")
+    found += [command for manifest, tests, command in _TOOLCHAINS if _are_in(paths, manifest, tests)]
     if not found and any(_TEST_TARGET.search(contents.get(name, "")) for name in READ[-3:]):
         found.append("make test")
     return tuple(found)
@@ -35,6 +38,10 @@ def detect(paths: Collection[str], contents: Mapping[str, str], *, pytest_works:
 
 def holds_python_tests(paths: Collection[str]) -> bool:
     return any(path.endswith(".py") and holds_tests(path) for path in paths)
+
+
+def _are_in(paths: Collection[str], manifest: str, ending: str) -> bool:
+    return manifest in paths and any(path.endswith(ending) for path in paths)
 
 
 def _unittest(paths: Collection[str]) -> str:

@@ -17,6 +17,8 @@ MOST_TAGS = 1_500_000
 _MESSAGE = 300
 # pytest writes none. Inside text and attributes "<!" is always escaped, but for comments and CDATA.
 _DECLARES = re.compile(rb"<!(?!--|\[CDATA\[)")
+# The plugin has the same.
+_DRAWN = re.compile(r"\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b|\b0x[0-9a-f]{6,16}\b", re.I)
 
 
 class BadReport(InvalidInput):
@@ -59,10 +61,16 @@ def _result(case: TestCase) -> TestResult:
     classname, name = case.classname or "", case.name or ""
     outcome, message = _outcome(case)
     return TestResult(
-        test_id=f"{classname}::{name}" if classname else name,
+        test_id=lasting(f"{classname}::{name}" if classname else name),
         outcome=outcome,
         message=message[:_MESSAGE],
     )
+
+
+def lasting(test_id: str) -> str:
+    """The same in every run: parameters that are drawn anew each time are told of together."""
+    plain, bracket, parameters = test_id.partition("[")
+    return plain + bracket + _DRAWN.sub("*", parameters)
 
 
 def _outcome(case: TestCase) -> tuple[TestOutcome, str]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from autopack.domain.phases import JsonObject
 from autopack.domain.testing import ChecksVerdict, CommandRun, RunKind, TestOutcome, TestResult
+from autopack.domain.testing.counted import Counted
 
 _STORED_BYTES = 16 * 1024
 _SUMMARY_CHARACTERS = 4000
@@ -29,6 +30,8 @@ class CheckResult:
     reason: str = ""
     directory: str = ""
     """Where in the tree its tests are named from."""
+    counted: Counted | None = None
+    """How many tests it says it ran, where it is green and tells of none by name."""
 
     @property
     def passed(self) -> bool:
@@ -37,7 +40,8 @@ class CheckResult:
     def run(self) -> CommandRun:
         outcomes = None if self.tests is None else {each: test.outcome for each, test in self.tests.items()}
         return CommandRun(
-            command=self.command, kind=self.kind, exit_code=self.exit_code, outcomes=outcomes, reason=self.reason
+            command=self.command, kind=self.kind, exit_code=self.exit_code, outcomes=outcomes, reason=self.reason,
+            counted=self.counted,
         )  # fmt: skip
 
     def to_json(self) -> JsonObject:

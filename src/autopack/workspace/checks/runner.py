@@ -13,17 +13,20 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
-from autopack.domain.testing import RunKind, TestResult
+from autopack.domain.testing import RunKind
 from autopack.errors import WorkspaceRefused
 from autopack.workspace.checks import detection, places
+from autopack.workspace.checks.ended import by_exit_code, how, left_by, note, result_of, unless_altered
 from autopack.workspace.checks.report import CheckReport, CheckResult
 from autopack.workspace.checks.sentinel import (
     EVERYTHING,
     Selection,
     is_pytest,
     judge,
+    may_reach_pytest,
     readable,
     runs_in,
+    times_begun,
     watch,
 )
 from autopack.workspace.checks.settings import CheckSettings
@@ -36,8 +39,10 @@ from autopack.workspace.trees import TreeEntry
 
 _APART = frozenset({SandboxLevel.FULL, SandboxLevel.FILES})
 _SETUP_WORDS = 2000
-_UNITTEST_FOUND_NONE = 5
 _SETS_PYTHON_PATH = re.compile(r"(?<![^\s;&|(])PYTHONPATH=")
+_NO_CHECKS = (
+    "no checks were found: name the commands in [checks] of autopack.toml, or in the phase's scope.checks"
+)
 Folders = Mapping[Path, Path]
 
 
@@ -70,19 +75,23 @@ class Checks:
     async def run(self, job: Job) -> CheckReport:
         """In order; ends at a command that is red without saying which tests are, or that cannot be believed."""
         if not job.commands:
-            return CheckReport(results=(), level=self.sandbox.level)
+            return CheckReport(results=(), level=self.sandbox.level, notes=(_NO_CHECKS,))
         folders = await self._folders(job)
         results: list[CheckResult] = []
         again = self.sandbox.level in _APART
         async with scratch_directory() as scratch, self.pool.exported(job.tree, again=again) as export:
             room = self._room(scratch, export.directory, folders, job.settings)
             for command in job.commands:
-                results.append(await room.run(command, job))
+                if results:
+                    await self.pool.restore(export, stays=left_by(results[-1]))
+                told = await room.run(command, job)
+                results.append(unless_altered(told, await to_thread.run_sync(export.altered)))
                 if not job.to_the_end and _ends(results[-1]):
                     break
         return CheckReport(
-            results=tuple(results), level=self.sandbox.level, skipped_links=export.skipped_links
-        )
+            results=tuple(results), level=self.sandbox.level, skipped_links=export.skipped_links,
+            notes=tuple(filter(None, map(note, results))),
+        )  # fmt: skip
 
     async def detect(self, treeish: str, settings: CheckSettings, base: str) -> tuple[str, ...]:
         """The commands of a project that names none."""
@@ -152,7 +161,7 @@ class Checks:
                 if ended.exit_code != 0:
                     raise WorkspaceRefused(
                         f"autopack.toml: [checks] setup failed at {job.base[:12]}: {command}: "
-                        f"{_how(ended)}\n{ended.output[-_SETUP_WORDS:]}"
+                        f"{how(ended)}\n{ended.output[-_SETUP_WORDS:]}"
                     )
         return places.left_by_setup(own / "tree", tuple(entries), kept)
 
@@ -166,20 +175,24 @@ class _Room:
     environment: Mapping[str, str]
 
     async def run(self, command: str, job: Job) -> CheckResult:
-        if not is_pytest(command):
-            return _by_exit_code(command, await self.start(command, job))
+        if not is_pytest(command) and not may_reach_pytest(command):
+            return by_exit_code(command, await self.start(command, job))
         watched = watch(
             command, results=self.view.results, tree=self.sandbox.place(self.view), here=self.view.tree,
-            modules=job.modules, select=job.select,
+            modules=job.modules, select=job.select, addopts=self.environment.get("PYTEST_ADDOPTS", ""),
         )  # fmt: skip
         environment = _with_python_path(self.environment, [str(watched.python_path)])
+        if watched.addopts:
+            environment["PYTEST_ADDOPTS"] = watched.addopts
         ended = await replace(self, environment=environment).start(watched.command, job)
+        if watched.addopts and times_begun(watched) != 1:
+            return by_exit_code(command, replace(ended, output=readable(watched, ended.output)))
         told = await to_thread.run_sync(judge, watched, ended)
         # The sentinel fails in every run that counts; what is told is the exit code without it.
         code = 0 if told.kind is RunKind.PASSED else ended.exit_code
         shown = replace(ended, exit_code=code, output=readable(watched, ended.output))
-        result = _result(command, shown, told.kind, reason=told.reason, tests=told.results)
-        return replace(result, directory=runs_in(command))
+        result = result_of(command, shown, told.kind, reason=told.reason, tests=told.results)
+        return replace(result, directory=told.directory or runs_in(command))
 
     async def start(self, command: str, job: Job) -> ProcessResult:
         command = _keeping_python_path(command, self.environment)
@@ -223,38 +236,3 @@ def _keeping_python_path(command: str, environment: Mapping[str, str]) -> str:
 
 def _ends(result: CheckResult) -> bool:
     return not result.passed and (result.tests is None or result.kind is RunKind.VOID)
-
-
-def _by_exit_code(command: str, ended: ProcessResult) -> CheckResult:
-    if ended.timed_out:
-        return _result(command, ended, RunKind.TIMED_OUT, reason=_how(ended))
-    if ended.exit_code == 0 and not _ran_no_unittest(command, ended.output):
-        return _result(command, ended, RunKind.PASSED)
-    if "unittest" in command and (ended.exit_code in (0, _UNITTEST_FOUND_NONE)):
-        return _result(command, ended, RunKind.NO_TESTS, reason="no test ran")
-    return _result(command, ended, RunKind.FAILED, reason=_how(ended))
-
-
-def _ran_no_unittest(command: str, output: str) -> bool:
-    """Before Python 3.12 unittest is content with nothing."""
-    return "unittest" in command and "\nRan 0 tests in " in f"\n{output}"
-
-
-def _result(
-    command: str, ended: ProcessResult, kind: RunKind, *, reason: str = "", tests: Mapping[str, TestResult] | None = None
-) -> CheckResult:  # fmt: skip
-    return CheckResult(
-        command=command, kind=kind, exit_code=ended.exit_code, signal=ended.signal, timed_out=ended.timed_out,
-        duration_seconds=ended.duration_seconds, output=ended.output, survivors=ended.survivors,
-        tests=tests, reason=reason,
-    )  # fmt: skip
-
-
-def _how(ended: ProcessResult) -> str:
-    if ended.over_limit:
-        return f"it was stopped: {ended.over_limit}"
-    if ended.timed_out:
-        return f"it was stopped at its time limit, after {ended.duration_seconds:.1f} s"
-    if ended.signal is not None:
-        return f"it was ended by signal {ended.signal}"
-    return "it was stopped" if ended.exit_code is None else f"exit code {ended.exit_code}"

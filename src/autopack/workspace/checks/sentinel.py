@@ -13,7 +13,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -30,8 +30,11 @@ _PYTEST = re.compile(
     r"(?:timeout\s+(?:-\S+\s+)*\d\S*\s+)?(?:(?:uv|poetry|pdm|hatch|pipenv|rye)\s+run\s+(?:-\S+\s+)*)?"
     rf"(?:(?:\S*/)?py\.?test|(?:(?:\S*/)?python[\d.]*|coverage\s+run){_FLAGS}\s+-m\s+pytest)(?=\s|$)"
 )
+_SOMEWHERE = re.compile(r"(?:^|[\s/;&|(])py\.?test(?=[\s;&|)]|$)")
+_WITHOUT_ENVIRONMENT = re.compile(r"python[\d.]*(?:\s+-\S+)*\s+-[A-Za-z]*[IE]|\benv\s+-i\b|\bPYTEST_ADDOPTS=")
 _USES_CACHE = re.compile(r"--(lf|ff|nf|sw|last-failed|failed-first|new-first|stepwise|cache)\b")
 _CONFIGURATION = ("pytest.ini", ".pytest.ini", "pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
+_ALL_IS_WELL = "pytest said that all is well although a test failed that must fail"
 _LONGEST_SEAL = 4096
 _LONGEST_CONFIGURATION = 1 << 20
 
@@ -57,6 +60,8 @@ class Watched:
     nonce: str
     report: Path
     seal: Path
+    addopts: str = ""
+    """For a pytest somewhere in the command: what is to stand in PYTEST_ADDOPTS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,7 @@ class Told:
     kind: RunKind
     results: Mapping[str, TestResult] | None = None
     reason: str = ""
+    directory: str = ""
 
 
 def is_pytest(command: str) -> bool:
@@ -80,6 +86,11 @@ def is_pytest(command: str) -> bool:
         return not any(set(word) <= set("();<>|&") for word in words if word)
     except ValueError:
         return False
+
+
+def may_reach_pytest(command: str) -> bool:
+    """Whether the command, among other things, seems to start a pytest that heeds the environment."""
+    return bool(_SOMEWHERE.search(command)) and not _WITHOUT_ENVIRONMENT.search(command)
 
 
 def runs_in(command: str) -> str:
@@ -97,20 +108,32 @@ def watch(
     here: Path,
     modules: Sequence[str],
     select: Selection = EVERYTHING,
+    addopts: str = "",
 ) -> Watched:
-    """Writes the plugin below `results`. The tree is at `tree` for the command, and at `here` for us."""
-    found = _PYTEST.match(command)
-    assert found is not None
+    """Writes the plugin below `results`. The tree is at `tree` for the command, and at `here` for us.
+
+    For a command that is not plainly one run of pytest, the plugin comes by PYTEST_ADDOPTS (`addopts`: what is there).
+    """
+    found = _PYTEST.match(command) if is_pytest(command) else None
     token, nonce, name = secrets.token_hex(8), secrets.token_hex(16), f"test_{secrets.token_hex(8)}"
     python_path = results / token
     plugin, report, seal = f"p{secrets.token_hex(8)}", results / f"{token}.xml", results / f"{token}.json"
     given = {
         "nonce": nonce, "name": name, "report": str(report), "seal": str(seal), "tree": str(tree), "modules": list(modules),
         "ids": _listed(select.ids), "files": _listed(_below(select.files, runs_in(command))),
+        "began": "" if found else str(_began(report)), "addopts": addopts,
     }  # fmt: skip
     python_path.mkdir(mode=0o755)
     (python_path / f"{plugin}.py").write_text(_plugin(given), encoding="utf-8")
-    options = ["-p", plugin, "-o", "junit_family=xunit2", "-o", "junit_logging=no", f"--junitxml={report}"]
+    options = [
+        "-p",
+        plugin,
+        "-o",
+        "junit_family=xunit2",
+        "-o",
+        "junit_logging=no",
+        f"--junitxml={report}",
+    ]
     if not _uses_cache(command, here):
         options += [
             "-p",
@@ -119,9 +142,14 @@ def watch(
     # Tests are named from where pytest runs, whatever configuration a phase adds or takes away.
     words = f'{shlex.join(options)} --rootdir="$PWD"'
     return Watched(
-        command=f"{command[: found.end()]} {words}{command[found.end() :]}",
+        command=f"{command[: found.end()]} {words}{command[found.end() :]}" if found else command,
         python_path=python_path, name=name, nonce=nonce, report=report, seal=seal,
+        addopts="" if found else f"{addopts} {shlex.join(options)}".strip(),
     )  # fmt: skip
+
+
+def _began(report: Path) -> Path:
+    return report.with_suffix(".began-")
 
 
 def _below(files: Iterable[str] | None, directory: str) -> list[str] | None:
@@ -160,10 +188,37 @@ def judge(watched: Watched, ended: ProcessResult) -> Told:
     if ended.exit_code is None:
         how = f"it was ended by signal {ended.signal}" if ended.signal else "it was stopped"
         return Told(kind=RunKind.FAILED, reason=how)
+    found = _believed(watched, ended.exit_code)
+    if isinstance(found, Told):
+        return found
+    results, facts = found
+    if ended.exit_code == 0 and not watched.addopts:
+        return _void(_ALL_IS_WELL)
+    told = _told(results, _number(facts, "exit_code"), facts.get("other_failures"))
+    return _in_a_longer_command(told, facts, ended.exit_code) if watched.addopts else told
+
+
+def times_begun(watched: Watched) -> int:
+    """How many runs of pytest were there in a longer command."""
+    began = _began(watched.report)
+    return sum(1 for _ in began.parent.glob(f"{began.name}*"))
+
+
+def _in_a_longer_command(told: Told, facts: Mapping[str, object], exit_code: int) -> Told:
+    """What comes before or after pytest in it may be red as well."""
+    told = replace(told, directory=str(facts.get("directory") or ""))
+    if exit_code == 0 or facts.get("own") != 0:
+        return told
+    reason = f"its tests pass, and it ended with exit code {exit_code}"
+    return replace(told, kind=RunKind.FAILED, reason=told.reason or reason)
+
+
+def _believed(watched: Watched, exit_code: int) -> tuple[dict[str, TestResult], Mapping[str, object]] | Told:
+    """The tests without the sentinel and the sealed facts, or why they count for nothing."""
     try:
         data, results = read_results(watched.report)
     except BadReport as error:
-        return _without_tests(ended.exit_code, str(error), missing=not watched.report.exists())
+        return _without_tests(exit_code, str(error), missing=not watched.report.exists())
     seal = _read_seal(watched.seal)
     sealed = data + json.dumps(seal.get("facts"), sort_keys=True).encode()
     expected = hmac.new(watched.nonce.encode(), sealed, hashlib.sha256).hexdigest()
@@ -172,18 +227,44 @@ def judge(watched: Watched, ended: ProcessResult) -> Told:
         str(seal.get("seal")).encode(), expected.encode()
     ):
         return _void("the test report is not the one that pytest wrote")
-    sentinel = results.pop(watched.name, None)
+    sentinel = results.pop(next((each for each in results if _is_sentinel(watched, each)), ""), None)
     if (
         sentinel is None
         or sentinel.outcome is not TestOutcome.FAILED
         or not sentinel.message.startswith(watched.nonce)
     ):
-        return _without_tests(ended.exit_code, "a test that must fail did not run, or did not fail")
-    if ended.exit_code == 0 or facts.get("exit_code") == 0:
-        return _void("pytest said that all is well although a test failed that must fail")
-    if equal := sentinel.message.removeprefix(watched.nonce).strip(" []"):
-        return _void(f"objects of the code under test equal everything: {equal}")
-    return _told(results, ended.exit_code, facts.get("other_failures"))
+        return _without_tests(exit_code, "a test that must fail did not run, or did not fail")
+    if facts.get("exit_code") == 0:
+        return _void(_ALL_IS_WELL)
+    if lie := _lie(sentinel.message.removeprefix(watched.nonce), facts):
+        return _void(lie)
+    return results, facts
+
+
+def _number(facts: Mapping[str, object], name: str) -> int:
+    value = facts.get(name)
+    return value if isinstance(value, int) else -1
+
+
+def _is_sentinel(watched: Watched, test_id: str) -> bool:
+    return test_id.rpartition("::")[2] == watched.name
+
+
+def _lie(told: str, facts: Mapping[str, object]) -> str:
+    """What the sentinel saw, and what was so when all was done. The message of a test is cut: then it says enough."""
+    try:
+        seen = json.loads(told)
+    except ValueError:
+        return f"the code under test is not to be believed: {told.strip()}"
+    if replaced := [*seen["replaced"], *_names(facts.get("replaced"))]:
+        return f"the code under test replaced parts of the test runner: {', '.join(dict.fromkeys(replaced))}"
+    if seen["equal"]:
+        return f"objects of the code under test equal everything: {', '.join(seen['equal'])}"
+    return ""
+
+
+def _names(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []
 
 
 def readable(watched: Watched, output: str) -> str:

@@ -11,19 +11,36 @@ import hashlib
 import hmac
 import importlib
 import json
+import os
+import random
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from _pytest import junitxml
+from _pytest.fixtures import FuncFixtureInfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from typing import Any
 
 GIVEN: dict[str, Any] = {}  # replaced where a check is prepared
+# Parameters that are drawn anew in each run, as whoever reads the report takes them.
+DRAWN = re.compile(r"\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b|\b0x[0-9a-f]{6,16}\b", re.I)
 failed_reports = 0
+
+
+def _begin() -> None:
+    """Where this pytest is a part of a longer command: leaves word that it began, and lets no other be watched."""
+    if GIVEN.get("began") and "PYTEST_XDIST_WORKER" not in os.environ:
+        Path(f"{GIVEN['began']}{os.getpid()}").touch()
+        os.environ["PYTEST_ADDOPTS"] = GIVEN["addopts"]
+
+
+_begin()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,6 +50,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.continue_on_collection_errors = True
     config.option.xmlpath = GIVEN["report"]
     config.option.junitprefix = None
+    if not config.pluginmanager.hasplugin("junitxml"):  # `addopts = -p no:junitxml`
+        junitxml.pytest_configure(config)
+    for caller in vars(config.hook).values():
+        if hasattr(caller, "get_hookimpls"):
+            hooks.extend((each, each.function) for each in caller.get_hookimpls())
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -41,7 +63,7 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
     yield
     if GIVEN["ids"] is not None or GIVEN["files"] is not None:
         items[:] = [item for item in items if _wanted(item.nodeid)]
-    items.append(Sentinel.from_parent(session, name=GIVEN["name"]))
+    items.append(_sentinel(session, items))
 
 
 def _wanted(nodeid: str) -> bool:
@@ -55,22 +77,17 @@ def _address(nodeid: str) -> str:
     path, *names = plain.split("::")
     module = path[:-3] if path.endswith(".py") else path
     names.insert(0, module.replace("/", "."))
-    return ".".join(names[:-1]) + "::" + names[-1] + bracket + parameters
+    return ".".join(names[:-1]) + "::" + names[-1] + bracket + DRAWN.sub("*", parameters)
 
 
-class Sentinel(pytest.Item):
-    """Must fail. It carries what plugins expect of a test function."""
+class Sentinel(pytest.Function):
+    """Must fail. It is run as every other test function is, so that what makes those pass makes this one pass."""
 
-    obj = function = staticmethod(lambda: None)
-    cls = module = instance = None
-    fixturenames: tuple[str, ...] = ()
+    beside: pytest.Session | pytest.Item
 
-    def __init__(self, **named: Any) -> None:
-        super().__init__(**named)
-        self.funcargs: dict[str, object] = {}
-
-    def runtest(self) -> None:
-        raise AssertionError(GIVEN["nonce"] + " " + json.dumps(sorted(_equal_to_everything())[:5]))
+    @property
+    def ihook(self) -> Any:
+        return self.beside.ihook
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         return str(excinfo.value)
@@ -78,6 +95,79 @@ class Sentinel(pytest.Item):
     def reportinfo(self) -> tuple[Any, int | None, str]:
         path = self.path if hasattr(self, "path") else self.fspath  # before pytest 7
         return path, None, self.name
+
+
+def _sentinel(session: pytest.Session, items: list[pytest.Item]) -> Sentinel:
+    """Beside a test of the project, so that the same hooks see it, but without fixtures: they would be set up for it.
+
+    The file does not exist: the module is this plugin.
+    """
+    first = items[0] if items else session
+    name, where = GIVEN["name"] + ".py", Path(getattr(first, "path", None) or str(first.fspath))
+    file = (where.parent if items else where) / name
+    here: Any = {"path": file} if hasattr(session, "path") else {"fspath": type(session.fspath)(str(file))}
+    module: Any = pytest.Module.from_parent(session, **here)
+    module._obj = sys.modules[__name__]
+    none = FuncFixtureInfo((), (), [], {})
+    made: Sentinel = Sentinel.from_parent(module, name=GIVEN["name"], callobj=_must_fail, fixtureinfo=none)
+    made.beside = first
+    return made
+
+
+def _must_fail() -> None:
+    told = {"equal": sorted(_equal_to_everything())[:5], "replaced": sorted(_replaced())[:5]}
+    raise AssertionError(GIVEN["nonce"] + " " + json.dumps(told))
+
+
+# What runs tests and tells of them, as it was before any code of the tree was imported.
+
+
+def _parts_of_the_runner() -> Iterator[tuple[Any, str]]:
+    """Modules and classes of pytest, of pluggy and of unittest, by name."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("_pytest", "pluggy", "unittest") and module is not None:
+            yield module, name
+            for kind in list(vars(module).values()):
+                if isinstance(kind, type) and kind.__module__ == name:
+                    yield kind, f"{name}.{kind.__qualname__}"
+
+
+def _acts(value: object) -> bool:
+    return callable(value) or isinstance(value, (classmethod, staticmethod, property))
+
+
+KNOWN = [(part, name, dict(vars(part))) for part, name in _parts_of_the_runner()]
+hooks: list[tuple[Any, object]] = []
+
+
+def _replaced() -> Iterator[str]:
+    """What of them is now something else that an installed plugin did not put there."""
+    for part, name, before in KNOWN:
+        for key, value in list(vars(part).items()):
+            known = before.get(key)
+            if value is not known and (_acts(known) or _acts(value)) and not _installed(value):
+                yield f"{name}.{key}"
+    for implementation, function in hooks:
+        if implementation.function is not function:
+            yield f"a hook, {getattr(function, '__name__', '')}"
+
+
+def _installed(value: Any) -> bool:
+    """Whether it was written outside the tree, or in a conftest.py: those are the base's."""
+    for name in ("__func__", "fget", "func"):
+        value = getattr(value, name, value)
+    code = getattr(value, "__code__", None)
+    written = code.co_filename if code else getattr(sys.modules.get(_module_of(value)), "__file__", None)
+    if not isinstance(written, str) or not Path(written).is_file():
+        return False
+    tree, file = Path(GIVEN["tree"]).resolve(), Path(written).resolve()
+    if file in [Path(tree, each).resolve() for each in GIVEN["modules"]]:
+        return False
+    return tree not in file.parents or "site-packages" in file.parts or file.name == "conftest.py"
+
+
+def _module_of(value: Any) -> str:
+    return str(getattr(value, "__module__", "") if isinstance(value, type) else type(value).__module__)
 
 
 def _equal_to_everything() -> Iterator[str]:
@@ -128,15 +218,37 @@ def _all_classes() -> list[type]:
 
 
 def _instance(kind: type) -> object:
-    try:
-        return object.__new__(kind)
-    except TypeError:
-        return None
+    """Made by the first class above it that is no Python code: no __init__, no __new__ of its own."""
+    heap_type = 1 << 9
+    built_in: Any = next(each for each in kind.__mro__ if not each.__flags__ & heap_type)
+    with suppress(TypeError, ValueError):
+        made: object = built_in.__new__(kind)
+        return made
+    return None
+
+
+def _strangers() -> list[list[object]]:
+    """Values that nobody has seen, of one type each: whatever equals all of a row looks at nothing but the type."""
+    draw = random.SystemRandom()
+    small, large = draw.sample(range(2, 100), 6), [draw.randrange(1 << 20, 1 << 60) for _ in range(4)]
+    texts, floats = [f"{each:x}" for each in large], [each / 7 for each in large]
+    rows: list[list[Any]] = [small, large, [-each for each in large], texts, floats]
+    made: list[Callable[[Any], object]] = [
+        str.encode,
+        lambda each: [each],
+        lambda each: (each,),
+        lambda each: {each: each},
+    ]
+    return [[object()], *rows, *([make(each) for each in texts] for make in made)]
 
 
 def _equals(value: object) -> bool:
+    return any(all(_same(value, each) for each in row) for row in _strangers())
+
+
+def _same(value: object, stranger: object) -> bool:
     with suppress(BaseException):  # it is code under test
-        return (value == object()) is True
+        return bool(value == stranger)
     return False
 
 
@@ -167,7 +279,24 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     report = Path(GIVEN["report"])
     if hasattr(session.config, "workerinput") or not report.is_file():
         return
-    facts = {"exit_code": int(exitstatus), "other_failures": session.testsfailed - failed_reports}
+    others = session.testsfailed - failed_reports
+    own = exitstatus
+    if exitstatus == 1 and others == 0 and failed_reports == 1:  # nothing but the sentinel
+        own = 0 if session.testscollected > 1 else 5
+    facts = {
+        **{"exit_code": int(exitstatus), "other_failures": others, "own": int(own)},
+        **{"replaced": sorted(_replaced())[:5], "directory": _directory(session)},
+    }
     sealed = report.read_bytes() + json.dumps(facts, sort_keys=True).encode()
     seal = hmac.new(GIVEN["nonce"].encode(), sealed, hashlib.sha256).hexdigest()
     Path(GIVEN["seal"]).write_text(json.dumps({"facts": facts, "seal": seal}), encoding="utf-8")
+    if GIVEN.get("began") and session.exitstatus == exitstatus:
+        session.exitstatus = own  # what comes after it in the command is to run as ever
+
+
+def _directory(session: pytest.Session) -> str:
+    """Below which tests are named; empty for the top of the tree."""
+    config: Any = session.config
+    top = str(config.rootpath if hasattr(config, "rootpath") else config.rootdir)
+    path = os.path.relpath(os.path.realpath(top), os.path.realpath(GIVEN["tree"]))
+    return "" if path.startswith(".") else path
