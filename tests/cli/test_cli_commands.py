@@ -120,7 +120,7 @@ def test_a_reader_that_leaves_early_is_no_error(shell, seed, sqlite_url: str, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
 def test_a_console_of_any_encoding_shows_what_it_can(
     shell, seed, sqlite_url: str, tmp_path: Path, encoding: str
 ):
