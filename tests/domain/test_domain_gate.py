@@ -14,7 +14,6 @@ from autopack.domain.gate import (
     Verdict,
     dual_wanted,
     judge,
-    union_of,
 )
 from autopack.domain.phases import FailureKind, Phase, PhaseState
 from autopack.domain.policy import Action, DualAuditor, Policy, Violation
@@ -185,10 +184,6 @@ def test_what_the_policy_allows_is_recorded_as_its_own_word():
         reasons=("allowed by the policy: delete a file: old.py",),
         auto=("delete a file: old.py",),
     )
-
-
-def test_the_issues_of_both_auditors_count_each_once():
-    assert union_of([APPROVED, MAJOR, APPROVED]) == (*APPROVED.issues, *MAJOR.issues)
 
 
 @pytest.mark.parametrize(

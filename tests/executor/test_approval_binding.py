@@ -62,6 +62,9 @@ async def test_a_policy_that_refuses_it_by_now_is_not_overruled(approved):
     assert (await approved.phase()).state is PhaseState.FAILED
     assert "protected by the policy" in ((await approved.phase()).failure_reason or "")
     assert (await requests(approved))["void"].void_reason
+    verdict = (await approved.attempts())[-1].verdict
+    assert (verdict["decision"], verdict["failure_kind"]) == ("blocked", "policy_violation")
+    assert [each["rule"] for each in verdict["violations"]] == ["protected by the policy"]
 
 
 async def test_another_check_report_voids_it(approved, sqlite_url):

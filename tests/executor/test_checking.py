@@ -197,6 +197,19 @@ def test_a_stored_baseline_that_is_not_ours_is_made_anew(stored):
     assert from_json({"runs": [CommandRun(command="c", kind=RunKind.PASSED).to_json()]}, ["c"]) is not None
 
 
+async def test_of_two_workers_that_checked_a_base_at_once_the_first_ones_word_counts(tmp_path: Path):
+    class Late(Store):
+        """Another worker stored its own run a moment ago, in which everything passed."""
+
+        async def store_baseline(self, *given: Any) -> Any:
+            (run,) = given[3]["runs"]
+            return {"runs": [{**run, "outcomes": {"passed": sum(run["outcomes"].values(), [])}}]}
+
+    async with opened(tmp_path / "project", BASE, Late()) as bench:
+        checked = await bench.judge({"calc.py": f"{CALC}\n"})
+    assert checked.verdict.reasons == (f"newly failing: {WRONG}",)
+
+
 async def test_a_stored_baseline_is_used(tmp_path: Path):
     store = Store()
     async with opened(tmp_path / "project", BASE, store) as bench:

@@ -11,7 +11,7 @@ from autopack.domain.changes import Change, File
 from autopack.domain.testing import RunKind
 from autopack.errors import InvalidInput
 from autopack.workspace import scratch
-from autopack.workspace.checks import CheckReport, CheckSettings, load_check_settings, run_checks
+from autopack.workspace.checks import CheckReport, CheckSettings, Job, load_check_settings, open_checks
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.process import Limits
 from autopack.workspace.sandbox import Sandbox, SandboxLevel, check_environment
@@ -40,7 +40,8 @@ async def check(
     tree = await workspace.result_tree(await workspace.head_commit(), [new])
     settings = CheckSettings(env=env or {}, limits=limits)
     sandbox = Sandbox(level=SandboxLevel.LIMITS)
-    return await run_checks(workspace, tree, commands, settings=settings, sandbox=sandbox)
+    async with open_checks(workspace, sandbox) as checks:
+        return await checks.run(Job(tree=tree, base=tree, commands=tuple(commands), settings=settings))
 
 
 async def test_checks_see_exactly_the_tree_and_leave_nothing(repository, temporary: Path):

@@ -127,11 +127,6 @@ def dual_wanted(phase: Phase, policy: Policy, asked: bool | None) -> bool:
     return asked is None and (phase.risk == "high" or phase.task_category in policy.risky_categories)
 
 
-def union_of(reviews: Sequence[Review]) -> tuple[Issue, ...]:
-    """The issues of all auditors, each once."""
-    return tuple(dict.fromkeys(issue for review in reviews for issue in review.issues))
-
-
 def _refused(violations: Sequence[Violation]) -> Verdict | None:
     kind = refusal_kind(violations)
     refused = [violation.reason for violation in violations if violation.action is Action.REFUSE]

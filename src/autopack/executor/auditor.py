@@ -62,13 +62,6 @@ class Auditor:
             ]
         )  # fmt: skip
 
-    async def review(
-        self, phase: Phase, ledger: Ledger, *, diff: str, checks: str, findings: Sequence[Violation] = ()
-    ) -> Review:
-        """The one auditor's verdict."""
-        (review,) = await self.reviews(phase, ledger, diff=diff, checks=checks, findings=findings)
-        return review
-
     async def _review(self, llm: LLM, ledger: Ledger, asked: Sequence[Message]) -> Review:
         problem, messages = "", asked
         for _ in range(ASKS):

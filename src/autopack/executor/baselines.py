@@ -45,7 +45,7 @@ class Baselines:
             stored = from_json(await self.store.baseline(run_id, base, key), commands)
             if stored is None:
                 stored = self._known.get((tree, key)) or await self._run(tree, base, commands, settings)
-                await self._store(run_id, base, key, stored)
+                stored = await self._store(run_id, base, key, stored)
             self._keep(tree, key, stored)
         return stored
 
@@ -66,10 +66,13 @@ class Baselines:
         )
         return tuple(result.run() for result in report.results)
 
-    async def _store(self, run_id: str, base: str, key: str, runs: Runs) -> None:
+    async def _store(self, run_id: str, base: str, key: str, runs: Runs) -> Runs:
+        """What is stored from now on: of several workers that ran the same base at once, the first one's word."""
         report = {"runs": [run.to_json() for run in runs]}
-        if len(json.dumps(report)) <= _LONGEST:
-            await self.store.store_baseline(run_id, base, key, report)
+        if len(json.dumps(report)) > _LONGEST:
+            return runs
+        kept = await self.store.store_baseline(run_id, base, key, report)
+        return from_json(kept, [run.command for run in runs]) or runs
 
     def _keep(self, tree: str, key: str, runs: Runs) -> None:
         self._known.pop((tree, key), None)

@@ -147,6 +147,19 @@ class Pipeline:
     # The edits
 
     async def _proposal(self, claim: Claim, ledger: Ledger, ground: Ground, record: Record) -> Proposal:
+        """What the builder answers, or what a person approved. The decision about a refused plan is kept with it."""
+        try:
+            proposal = await self._proposed(claim, ledger, ground, record)
+        except PlanRefused as refused:
+            record.proposes(refused.plan)
+            record.judged = audit.decide(
+                checks=_NOT_RUN, reviews=(), violations=refused.violations, missing=(), policy=ground.policy
+            )
+            raise
+        record.proposes(proposal.plan)
+        return proposal
+
+    async def _proposed(self, claim: Claim, ledger: Ledger, ground: Ground, record: Record) -> Proposal:
         if claim.approved is not None:
             plan = edits.from_json(claim.approved.plan)
             record.proposes(plan)
@@ -160,16 +173,7 @@ class Pipeline:
                 "base, prompt, model and gate are those of an attempt that failed: nothing else can come of them",
                 retryable=False,
             )
-        try:
-            proposal = await builder.build(claim, ledger, ground, question)
-        except PlanRefused as refused:
-            record.proposes(refused.plan)
-            record.judged = audit.decide(
-                checks=_NOT_RUN, reviews=(), violations=refused.violations, missing=(), policy=ground.policy
-            )
-            raise
-        record.proposes(proposal.plan)
-        return proposal
+        return await builder.build(claim, ledger, ground, question)
 
     async def _reapplied(self, claim: Claim, plan: edits.EditPlan, ground: Ground) -> Proposal:
         """A plan that was made on another base."""

@@ -45,9 +45,8 @@ class Record:
     def proposes(self, plan: EditPlan) -> None:
         """A plan that holds a secret is refused, and not kept: redacted, it would be another plan."""
         stored = edits.to_json(plan)
-        text = json.dumps(stored, sort_keys=True)
         self.plan = stored if self._clean(stored) == stored else None
-        self.plan_hash = _hash(text)
+        self.plan_hash = _hash(json.dumps(stored, sort_keys=True))
 
     def take(self, other: "Record") -> None:
         """What is known of the same edits on another base takes the place of what was."""
@@ -81,7 +80,7 @@ class Record:
             )
         return {
             "reasons": [self.redact(reason) for reason in self.judged.verdict.reasons], "plan": self.plan, "diff": _bounded(self.redact(diff)),
-            "diff_hash": _hash(diff), "base_commit": ground.base, "policy_hash": ground.policy.hash,
+            "diff_hash": diff_hash(diff), "base_commit": ground.base, "policy_hash": ground.policy.hash,
             "checks_hash": checks_hash, "timeout_minutes": ground.policy.approval_timeout_minutes,
             "on_timeout": ground.policy.on_approval_timeout,
         }  # fmt: skip

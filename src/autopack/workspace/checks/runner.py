@@ -207,14 +207,6 @@ async def open_checks(git: GitWorkspace, sandbox: Sandbox) -> AsyncIterator[Chec
         yield Checks(git=git, sandbox=sandbox, pool=pool, prepared=prepared)
 
 
-async def run_checks(
-    git: GitWorkspace, tree: str, commands: Sequence[str], *, settings: CheckSettings, sandbox: Sandbox
-) -> CheckReport:
-    """Once, without anything to compare with: every command must be green."""
-    async with open_checks(git, sandbox) as checks:
-        return await checks.run(Job(tree=tree, base=tree, commands=tuple(commands), settings=settings))
-
-
 def _key(settings: CheckSettings, base: str) -> str:
     facts = json.dumps([settings.facts(), base], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:24]
