@@ -140,3 +140,10 @@ def with_client(
             return await do(client)
 
     return anyio.run(talk)
+
+
+def with_telemetry_client(
+    api_url: str | None, database_url: str | None, do: Callable[["AutopackClient"], Awaitable[T]]
+) -> T:
+    """Runs one conversation with the telemetry database, where there is one of its own; else with the queue's."""
+    return with_client(api_url, database_url, do)

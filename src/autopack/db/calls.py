@@ -20,9 +20,9 @@ from autopack.db.tables import (
     TokenEstimationEventRow,
 )
 from autopack.domain import lifecycle
-from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
+from autopack.domain.calls import CallRecord, CallRequest, CallResult, EstimateMade, Reservation
 from autopack.domain.messages import ProviderMode, Role
-from autopack.domain.phases import UNJUDGED, FailureKind, StateCause
+from autopack.domain.phases import UNJUDGED, FailureKind, Phase, StateCause
 from autopack.errors import BudgetReached, LeaseLost, NotFound
 
 # Every end of an attempt asks these two; building a statement costs more than running it.
@@ -53,7 +53,7 @@ def reserve(
     if attempt is None or attempt.outcome is not None:
         raise LeaseLost(f"attempt {attempt_id} is no longer this worker's")
     known = session.scalar(select(LlmUsageEventRow).where(LlmUsageEventRow.call_id == request.call_id))
-    if known is not None:
+    if known is not None and known.ask is not None:
         return Reservation(call_id=known.call_id, ask=known.ask)
     if attempt.base_commit is None and request.base_commit is not None:
         session.execute(
@@ -169,13 +169,13 @@ def settle(session: Session, call_id: str, token: str, result: CallResult, *, no
     """
     table = LlmUsageEventRow
     # Locked first: an attempt that ends at this moment abandons its calls, and what was set aside is given back once.
-    owner = session.scalar(select(AttemptRow.id).where(AttemptRow.lease_token == token).with_for_update())
+    owner = session.scalar(select(AttemptRow).where(AttemptRow.lease_token == token).with_for_update())
     row = session.scalar(
         select(table)
-        .where(table.call_id == call_id, table.attempt_id == owner)
+        .where(table.call_id == call_id, table.attempt_id == (owner and owner.id))
         .execution_options(populate_existing=True)
     )
-    if row is None:
+    if row is None or owner is None:
         raise NotFound(f"there is no call {call_id} of this worker")
     if row.status in ("answered", "failed"):
         return
@@ -187,7 +187,7 @@ def settle(session: Session, call_id: str, token: str, result: CallResult, *, no
         .values(
             status="answered" if completion else "failed", completed_at=now, error=result.error, retries=result.retries,
             duration_seconds=result.duration_seconds, usage_source=result.usage_source,
-            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens,
+            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total_tokens,
             cache_read_input_tokens=usage.cache_read_input_tokens, cache_write_input_tokens=usage.cache_write_input_tokens,
             reasoning_output_tokens=usage.reasoning_output_tokens, cost_usd=result.cost_usd,
             cost_source=result.cost_source, price_table_version=result.price_table_version,
@@ -198,10 +198,12 @@ def settle(session: Session, call_id: str, token: str, result: CallResult, *, no
     )  # fmt: skip
     _release(session, row, result, late=late)
     _journal(session, row, result, now=now)
-    _record_estimate(session, row, result, now=now)
+    if result.estimate is not None:
+        phase = phases.get(session, owner.run_id, owner.phase_id)
+        _record_estimate(session, phase, row, result, result.estimate, now=now)
     if completion is None:
         events.record(
-            session, run_id=row.run_id, phase_id=row.phase_id, attempt_id=row.attempt_id, kind="model_call_failed",
+            session, run_id=owner.run_id, phase_id=owner.phase_id, attempt_id=owner.id, kind="model_call_failed",
             actor="autopack", now=now, call_id=call_id, error=result.error,
         )  # fmt: skip
 
@@ -251,14 +253,18 @@ def _journal(session: Session, row: LlmUsageEventRow, result: CallResult, *, now
         )  # fmt: skip
 
 
-def _record_estimate(session: Session, row: LlmUsageEventRow, result: CallResult, *, now: datetime) -> None:
-    made = result.estimate
-    if made is None:
-        return
-    phase = phases.get(session, row.run_id, row.phase_id)
+def _record_estimate(
+    session: Session,
+    phase: Phase,
+    row: LlmUsageEventRow,
+    result: CallResult,
+    made: EstimateMade,
+    *,
+    now: datetime,
+) -> None:
     session.execute(
         insert(TokenEstimationEventRow).values(
-            call_id=row.call_id, run_id=row.run_id, phase_id=row.phase_id, timestamp=now, category=phase.task_category,
+            call_id=row.call_id, run_id=phase.run_id, phase_id=phase.phase_id, timestamp=now, category=phase.task_category,
             complexity=phase.complexity, deliverable_count=len(phase.scope.deliverables),
             deliverables_json=list(phase.scope.deliverables), features_json=made.features,
             estimator_version=made.version, predicted_output_tokens=made.predicted_output_tokens,
@@ -270,7 +276,7 @@ def _record_estimate(session: Session, row: LlmUsageEventRow, result: CallResult
     if made.escalated_from is not None:
         session.execute(
             insert(TokenBudgetEscalationRow).values(
-                call_id=row.call_id, run_id=row.run_id, phase_id=row.phase_id, timestamp=now, reason="truncated",
+                call_id=row.call_id, run_id=phase.run_id, phase_id=phase.phase_id, timestamp=now, reason="truncated",
                 from_budget=made.escalated_from, to_budget=row.request_max_tokens, model=result.model or row.model,
             )
         )  # fmt: skip

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from autopack.db.columns import JSON_OR_NULL, Base
 
-REVISION = "0002"
+REVISION = "0003"
 """The Alembic revision that this code works on. A test keeps it equal to the newest one in `alembic/versions`."""
 
 
@@ -170,12 +170,18 @@ class AttemptRow(Base):
     finished_at: Mapped[datetime | None]
 
 
+_ORIGINS = "origin IN ('local','merged','adopted')"
+
+
 class LlmUsageEventRow(Base):
-    """One row per model request, from before it is sent. Unknown is NULL, never 0."""
+    """One row per model request, from before it is sent. Unknown is NULL, never 0.
+
+    A row of another database (merged) or of an earlier Autopack (adopted) belongs to no attempt here, and names its
+    run and phase as they were called there. `total_tokens` may be known where its parts are not.
+    """
 
     __tablename__ = "llm_usage_events"
     __table_args__ = (
-        _phase_key(),
         UniqueConstraint("call_id"),
         CheckConstraint("status IN ('reserved','answered','failed','abandoned')", name="status"),
         CheckConstraint("input_tokens >= 0 AND output_tokens >= 0", name="tokens"),
@@ -184,27 +190,35 @@ class LlmUsageEventRow(Base):
         ),
         CheckConstraint("reasoning_output_tokens <= output_tokens", name="output_parts"),
         CheckConstraint("cost_usd >= 0", name="cost"),
+        CheckConstraint("total_tokens = input_tokens + output_tokens", name="total"),
+        CheckConstraint(_ORIGINS, name="origin"),
+        CheckConstraint(
+            "origin <> 'local' OR (attempt_id IS NOT NULL AND run_id IS NOT NULL AND phase_id IS NOT NULL "
+            "AND ask IS NOT NULL AND request_key IS NOT NULL AND request_max_tokens IS NOT NULL)",
+            name="local",
+        ),
         Index("ix_llm_usage_events_run_id", "run_id", "phase_id", "role", "status"),
         Index("ix_llm_usage_events_attempt_id", "attempt_id"),
         Index("ix_llm_usage_events_created_at", "created_at"),
     )
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     call_id: Mapped[str] = mapped_column(String(32))
-    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"))
-    run_id: Mapped[str] = mapped_column(String(200))
-    phase_id: Mapped[str] = mapped_column(String(200))
-    role: Mapped[str] = mapped_column(String(20))
-    ask: Mapped[int]
+    attempt_id: Mapped[str | None] = mapped_column(ForeignKey("attempts.id"))
+    run_id: Mapped[str | None] = mapped_column(String(200))
+    phase_id: Mapped[str | None] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(40))
+    ask: Mapped[int | None]
     status: Mapped[str] = mapped_column(String(20))
     provider: Mapped[str] = mapped_column(String(80))
     model: Mapped[str] = mapped_column(String(200))
     provider_mode: Mapped[str] = mapped_column(String(20))
-    request_key: Mapped[str] = mapped_column(String(64))
-    request_max_tokens: Mapped[int]
+    request_key: Mapped[str | None] = mapped_column(String(64))
+    request_max_tokens: Mapped[int | None]
     reserved_tokens: Mapped[int]
     reserved_cost_usd: Mapped[float | None]
     input_tokens: Mapped[int | None]
     output_tokens: Mapped[int | None]
+    total_tokens: Mapped[int | None]
     cache_read_input_tokens: Mapped[int | None]
     cache_write_input_tokens: Mapped[int | None]
     reasoning_output_tokens: Mapped[int | None]
@@ -222,6 +236,9 @@ class LlmUsageEventRow(Base):
     first_token_seconds: Mapped[float | None]
     created_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
+    origin: Mapped[str] = mapped_column(String(20), server_default="local")
+    source_database_id: Mapped[str | None] = mapped_column(String(80))
+    source_row_id: Mapped[int | None]
 
 
 class LlmResponseRow(Base):
@@ -245,16 +262,28 @@ class LlmResponseRow(Base):
 
 
 class TokenEstimationEventRow(Base):
-    """One row per builder call: the estimate made before, the maximum sent, and what came of it."""
+    """One row per builder call: the estimate made before, the maximum sent, and what came of it.
+
+    `call_id` names the call; of an adopted event, which knows none, it is made from where the event was found.
+    """
 
     __tablename__ = "token_estimation_v2_events"
     __table_args__ = (
-        _phase_key(),
         UniqueConstraint("call_id"),
+        CheckConstraint(_ORIGINS, name="origin"),
         Index("ix_token_estimation_v2_events_run_id", "run_id", "phase_id"),
+        # Counts how often the promise was kept; asked before each builder call.
+        Index(
+            "ix_token_estimation_v2_events_online",
+            "provider_mode",
+            "budget_source",
+            "target_rate",
+            "is_complete",
+            "truncated",
+        ),
     )
     event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    call_id: Mapped[str] = mapped_column(ForeignKey("llm_usage_events.call_id"))
+    call_id: Mapped[str] = mapped_column(String(32))
     run_id: Mapped[str] = mapped_column(String(200))
     phase_id: Mapped[str] = mapped_column(String(200))
     timestamp: Mapped[datetime]
@@ -262,7 +291,7 @@ class TokenEstimationEventRow(Base):
     complexity: Mapped[str] = mapped_column(String(20))
     deliverable_count: Mapped[int]
     deliverables_json: Mapped[list[str]] = mapped_column(JSON)
-    features_json: Mapped[dict[str, Any]]
+    features_json: Mapped[dict[str, Any] | None] = mapped_column(JSON_OR_NULL)
     estimator_version: Mapped[str] = mapped_column(String(80))
     predicted_output_tokens: Mapped[int]
     selected_budget: Mapped[int]
@@ -273,13 +302,28 @@ class TokenEstimationEventRow(Base):
     stop_reason: Mapped[str | None] = mapped_column(String(40))
     model: Mapped[str] = mapped_column(String(200))
     provider_mode: Mapped[str] = mapped_column(String(20))
+    base_output_tokens: Mapped[float | None]
+    reasoning_level: Mapped[str | None] = mapped_column(String(20))
+    model_family: Mapped[str | None] = mapped_column(String(80))
+    budget_source: Mapped[str | None] = mapped_column(String(20))
+    """"prior", "conformal" or "escalated"; NULL before estimators said so."""
+    target_rate: Mapped[float | None]
+    alpha: Mapped[float | None]
+    is_complete: Mapped[bool | None]
+    origin: Mapped[str] = mapped_column(String(20), server_default="local")
+    source_database_id: Mapped[str | None] = mapped_column(String(80))
+    source_row_id: Mapped[int | None]
 
 
 class TokenBudgetEscalationRow(Base):
     __tablename__ = "token_budget_escalation_events"
-    __table_args__ = (_phase_key(), Index("ix_token_budget_escalation_events_run_id", "run_id", "phase_id"))
+    __table_args__ = (
+        UniqueConstraint("call_id"),
+        CheckConstraint(_ORIGINS, name="origin"),
+        Index("ix_token_budget_escalation_events_run_id", "run_id", "phase_id"),
+    )
     event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    call_id: Mapped[str] = mapped_column(ForeignKey("llm_usage_events.call_id"))
+    call_id: Mapped[str] = mapped_column(String(32))
     run_id: Mapped[str] = mapped_column(String(200))
     phase_id: Mapped[str] = mapped_column(String(200))
     timestamp: Mapped[datetime]
@@ -287,6 +331,9 @@ class TokenBudgetEscalationRow(Base):
     from_budget: Mapped[int]
     to_budget: Mapped[int]
     model: Mapped[str] = mapped_column(String(200))
+    origin: Mapped[str] = mapped_column(String(20), server_default="local")
+    source_database_id: Mapped[str | None] = mapped_column(String(80))
+    source_row_id: Mapped[int | None]
 
 
 class EstimatorVersionRow(Base):
@@ -355,6 +402,80 @@ class EventRow(Base):
     actor: Mapped[str] = mapped_column(String(400))
     detail: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+
+
+class DailyCapsRow(Base):
+    """At most one row: what all runs together may spend on live calls in a day (UTC). NULL is no cap."""
+
+    __tablename__ = "daily_caps"
+    __table_args__ = (CheckConstraint("singleton = 1", name="one_row"),)
+    singleton: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    token_cap: Mapped[int | None]
+    cost_cap_usd: Mapped[float | None]
+    updated_at: Mapped[datetime]
+    updated_by: Mapped[str] = mapped_column(String(400))
+
+
+class DailyUsageRow(Base):
+    """What live calls that were reserved on a day (UTC, YYYY-MM-DD) used, and what they have set aside."""
+
+    __tablename__ = "daily_usage"
+    __table_args__ = (CheckConstraint("tokens_used >= 0 AND tokens_reserved >= 0", name="tokens"),)
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    tokens_used: Mapped[int] = mapped_column(server_default="0")
+    tokens_reserved: Mapped[int] = mapped_column(server_default="0")
+    cost_usd: Mapped[float] = mapped_column(server_default="0")
+    cost_reserved_usd: Mapped[float] = mapped_column(server_default="0")
+
+
+class ExportCursorRow(Base):
+    """How far an export has come: the id of the last row that was sent."""
+
+    __tablename__ = "export_cursors"
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    position: Mapped[int]
+    mapping_version: Mapped[str] = mapped_column(String(40))
+    updated_at: Mapped[datetime]
+
+
+class LegacyRow(Base):
+    """What an earlier database held and has no place here: a whole row, or the columns of one that have none."""
+
+    __tablename__ = "legacy_rows"
+    __table_args__ = (Index("ix_legacy_rows_table_name", "table_name"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    source: Mapped[str] = mapped_column(String(80))
+    table_name: Mapped[str] = mapped_column(String(200))
+    row_key: Mapped[str]
+    reason: Mapped[str]
+    row: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class TriageSessionRow(Base):
+    """One drain of failed phases across runs; `reason` says why it ended."""
+
+    __tablename__ = "triage_sessions"
+    session_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    options: Mapped[dict[str, Any]]
+    reason: Mapped[str | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class TriageItemRow(Base):
+    """A phase that a session tried, in the order of trying; `result` is NULL while it is under way."""
+
+    __tablename__ = "triage_items"
+    __table_args__ = (_phase_key(),)
+    session_id: Mapped[str] = mapped_column(ForeignKey("triage_sessions.session_id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    run_id: Mapped[str] = mapped_column(String(200))
+    phase_id: Mapped[str] = mapped_column(String(200))
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON_OR_NULL)
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
 
 
 TABLE_NAMES = frozenset(Base.metadata.tables)

@@ -73,18 +73,19 @@ class CallRecord:
 
     id: int
     call_id: str
-    attempt_id: str
-    run_id: str
-    phase_id: str
+    attempt_id: str | None
+    run_id: str | None
+    phase_id: str | None
     role: str
-    ask: int
+    ask: int | None
     status: str
     provider: str
     model: str
     provider_mode: str
-    request_max_tokens: int
+    request_max_tokens: int | None
     input_tokens: int | None
     output_tokens: int | None
+    total_tokens: int | None
     cache_read_input_tokens: int | None
     cache_write_input_tokens: int | None
     reasoning_output_tokens: int | None
@@ -92,6 +93,8 @@ class CallRecord:
     is_truncated: bool | None
     is_complete: bool | None
     cost_usd: float | None
+    cost_source: str | None
+    price_table_version: str | None
     usage_source: str | None
     error: str | None
     retries: int

@@ -13,7 +13,7 @@ A worker that reports an attempt as not retryable ends any of the first three in
 cannot be used: the model was told within the attempt what was wrong, or got twice the room, and only a stronger model of
 the ladder, where there is one, makes another try worth its price. Work that a person may allow
 does not fail at all: it ends as NEEDS_APPROVAL and waits in GATE. The kinds of `ask_person` are what is left then:
-TESTS_WEAKENED where the policy asks nobody, APPROVAL_TIMED_OUT, REPEATED_INPUTS and STUCK.
+TOO_LARGE, TESTS_WEAKENED where the policy asks nobody, APPROVAL_TIMED_OUT, REPEATED_INPUTS and STUCK.
 """
 
 from collections.abc import Mapping
@@ -62,6 +62,7 @@ ACTIONS: Mapping[FailureKind, Action] = {
     FailureKind.POLICY_VIOLATION: Action.GIVE_UP,
     FailureKind.APPROVAL_REJECTED: Action.GIVE_UP,
     FailureKind.UNDONE: Action.GIVE_UP,
+    FailureKind.TOO_LARGE: Action.ASK_PERSON,
     FailureKind.TESTS_WEAKENED: Action.ASK_PERSON,
     FailureKind.APPROVAL_TIMED_OUT: Action.ASK_PERSON,
     FailureKind.REPEATED_INPUTS: Action.ASK_PERSON,

@@ -26,6 +26,7 @@ class StateCause(StrEnum):
     PERSON = "person"
     TOKEN_CAP = "token_cap"
     COST_CAP = "cost_cap"
+    DAILY_CAP = "daily_cap"
     DURATION = "duration"
     MAX_PHASES = "max_phases"
 
@@ -71,6 +72,7 @@ class FailureKind(StrEnum):
     """A closed set: why an attempt did not complete."""
 
     TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
     MALFORMED_ANSWER = "malformed_answer"
     PROSE_ONLY = "prose_only"
     MIXED_FORMATS = "mixed_formats"
