@@ -78,6 +78,12 @@ def test_each_model_is_asked_for_the_format_that_it_is_named_with() -> None:
     assert load_model_table(None).format_for("openai:a") == "whole_files"
 
 
+def test_each_model_is_asked_for_as_much_as_it_can_give() -> None:
+    table = load_model_table("[models.output_limit]\ndefault = 32000\n'openai:small' = 4096")
+    assert (table.output_limit_for("openai:small"), table.output_limit_for("openai:a")) == (4096, 32_000)
+    assert load_model_table(None).output_limit_for("openai:a") is None
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -94,6 +100,11 @@ def test_each_model_is_asked_for_the_format_that_it_is_named_with() -> None:
         ("[models.format]\n'gpt' = 'patch'", "'gpt' is no model"),
         ("[models.format]\ndefault = 'prose'", "is no format; there are whole_files, search_replace"),
         ("[models.format]\ndefault = ['patch']", "is no format"),
+        ("[models]\noutput_limit = 32000", "output_limit. must be a table of output limits"),
+        ("[models.output_limit]\n'gpt' = 32000", "'gpt' is no model"),
+        ("[models.output_limit]\ndefault = 255", "is no number of tokens; write 256 to 10000000"),
+        ("[models.output_limit]\ndefault = true", "is no number of tokens"),
+        ("[models.output_limit]\ndefault = '32k'", "is no number of tokens"),
         ("[models", "not TOML"),
     ],
 )

@@ -3,10 +3,11 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from autopack.domain.messages import Role, Usage
+from autopack.domain.messages import ProviderMode, Role, Usage
 from autopack.domain.phases import AttemptOutcome, FailureKind, PhaseState, Scope
 from autopack.executor.prompt import paths_to_show
 from tests.executor.support_pipeline import completion, files, staged
@@ -190,7 +191,7 @@ async def test_the_same_phase_on_the_same_base_asks_the_same_question_and_anothe
 
 async def test_a_truncated_answer_is_asked_again_with_a_larger_budget(stage, sqlite_url):
     await stage.create(phase("p1"))
-    cut = completion(GOOD[:20], finish_reason="length", usage=Usage(input_tokens=10, output_tokens=8192))
+    cut = completion(GOOD[:20], finish_reason="length", usage=Usage(input_tokens=10, output_tokens=5875))
     stage.llm.will(Role.BUILDER, cut, GOOD)
     await stage.drain()
     assert (await stage.phase()).state is PhaseState.COMPLETE
@@ -215,6 +216,77 @@ async def test_an_answer_that_is_truncated_twice_fails_without_further_attempts(
         1,
     )
     assert "split the phase" in failed.failure_reason
+
+
+async def test_a_phase_that_no_answer_can_hold_fails_before_any_call_and_says_to_split_it(stage):
+    await stage.create(phase("p1", max_attempts=3))
+    await stage.drain(wrap=with_builder(output_limit_for=lambda model: {"openai:scripted": 5874}[model]))
+    failed = await stage.phase()
+    assert (failed.state, failed.failure_kind, failed.attempts) == (
+        PhaseState.FAILED,
+        FailureKind.TOO_LARGE,
+        1,
+    )
+    for told in (
+        "about 1134 tokens",
+        "5.18 times",
+        "5875",
+        "prior",
+        "5.0% of answers",
+        "limit of 5874",
+        "Split the phase",
+    ):
+        assert told in failed.failure_reason
+    assert stage.built == []
+    assert await stage.client.calls("r1") == []
+
+
+async def test_a_budget_that_the_model_cannot_double_is_raised_to_its_limit_and_at_the_limit_not_at_all(
+    stage,
+):
+    cut = completion(GOOD[:20], finish_reason="length")
+    for run_id, limit in (("r1", 6000), ("r2", 5875)):
+        await stage.create(phase("p1"), run_id=run_id)
+        stage.llm.will(Role.BUILDER, cut, *[cut] * (limit == 6000))
+        await stage.drain(run_id, wrap=with_builder(output_limit_for=lambda _, limit=limit: limit))
+        failed = await stage.phase(run_id=run_id)
+        assert failed.failure_kind is FailureKind.TRUNCATED
+        assert f"cut at {limit} tokens" in failed.failure_reason
+    assert [asked.max_tokens for asked in stage.built] == [5875, 6000, 5875]
+
+
+async def test_budgets_are_learned_from_what_live_calls_needed_and_never_from_replayed_ones(
+    stage, sqlite_url
+):
+    learning = with_builder(truncation_target=0.5)  # a rate that one sample can show
+    usage = Usage(input_tokens=10, output_tokens=2268)
+    for run_id, mode in (("r1", ProviderMode.REPLAY), ("r2", ProviderMode.LIVE), ("r3", ProviderMode.LIVE)):
+        await stage.create(phase("p1"), run_id=run_id)
+        stage.llm.provider_mode = mode
+        stage.llm.will(Role.BUILDER, replace(completion(GOOD, usage=usage), provider_mode=mode))
+        await stage.drain(run_id, wrap=learning)
+        assert (await stage.phase(run_id=run_id)).state is PhaseState.COMPLETE
+    # Half of the lognormal lies below its centre, which is the base; 2,268 of 1,134 tokens are twice as many.
+    assert [asked.max_tokens for asked in stage.built] == [1134, 1134, 2268]
+    sources = rows(sqlite_url, "SELECT budget_source FROM token_estimation_v2_events ORDER BY event_id")
+    assert [source for (source,) in sources] == ["prior", "prior", "conformal"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "files"),
+    [
+        ({"paths": ["README.md", "src/"], "deliverables": []}, [["mod", "doc"]]),
+        ({"paths": ["src/"], "deliverables": []}, [["mod", "code"]]),
+        ({"paths": ["src/"], "deliverables": ["src/a.py", "README.md"]}, [["new", "code"], ["mod", "doc"]]),
+    ],
+)
+async def test_an_estimate_counts_deliverables_else_named_files_else_one(stage, sqlite_url, scope, files):
+    await stage.create(phase("p1", scope={**scope, "checks": []}))
+    cut = completion("", finish_reason="length")
+    stage.llm.will(Role.BUILDER, cut, cut)
+    await stage.drain()
+    ((features,), _) = rows(sqlite_url, "SELECT features_json FROM token_estimation_v2_events")
+    assert json.loads(features)["files"] == files
 
 
 async def test_a_whole_plan_that_was_cut_by_its_budget_is_not_taken(stage):
@@ -243,12 +315,17 @@ async def test_every_builder_answer_leaves_its_estimate_and_its_outcome(stage, s
         "features_json FROM token_estimation_v2_events ORDER BY event_id",
     )
     assert [row[:7] for row in found] == [
-        ("implementation", "low", 1, 8192, 5, 0, 0),
-        ("implementation", "low", 1, 8192, 5, 1, 0),
+        ("implementation", "low", 1, 5875, 5, 0, 0),
+        ("implementation", "low", 1, 5875, 5, 1, 0),
     ]
     assert json.loads(found[0][7]) == {
-        "task_category": "implementation", "complexity": "low", "files": [["new", "doc"]]
+        "task_category": "implementation", "complexity": "low", "reasoning_level": "none", "files": [["new", "doc"]]
     }  # fmt: skip
+    about = (
+        "base_output_tokens, reasoning_level, model_family, budget_source, target_rate, alpha, is_complete"
+    )
+    kept = rows(sqlite_url, f"SELECT {about}, estimator_version FROM token_estimation_v2_events")
+    assert kept == [(1134.0, "none", "scripted", "prior", 0.05, 0.05, 1, "linear-2")] * 2
     calls = await stage.client.calls("r1")
     assert [(call.role, call.ask, call.status) for call in calls] == [
         ("builder", 1, "answered"), ("builder", 2, "answered"), ("auditor", 1, "answered"),
@@ -262,6 +339,10 @@ async def test_without_telemetry_no_estimate_is_kept_and_usage_still_is(stage):
     assert (await stage.phase()).state is PhaseState.COMPLETE
     counts = await stage.client.telemetry("r1")
     assert (counts.llm_usage_events, counts.token_estimation_v2_events) == (2, 0)
+
+
+def with_builder(**more):
+    return lambda pipeline: replace(pipeline, builder=replace(pipeline.builder, **more))
 
 
 def rows(database_url, query):

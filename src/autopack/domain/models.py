@@ -11,7 +11,7 @@ from autopack.domain.messages import Role
 from autopack.errors import InvalidInput
 
 _NAME = re.compile(r"(openai|anthropic):\S+")
-_KEYS = ("category", "attempt", "ladder", "format")
+_KEYS = ("category", "attempt", "ladder", "format", "output_limit")
 DEFAULT = "default"
 FORMATS = tuple(Format)
 RoleModels = Mapping[Role, str]
@@ -29,6 +29,8 @@ class ModelTable:
     ladder: tuple[str, ...] = ()
     formats: Mapping[str, str] = field(default_factory=dict)
     """By model, or for all others under "default": the edit format that its prompt asks for."""
+    output_limits: Mapping[str, int] = field(default_factory=dict)
+    """By model, or for all others under "default": the most output tokens that it can be asked for."""
 
     def name_for(self, role: Role, *, task_category: str, attempt: int, escalations: int = 0) -> str | None:
         """The model that overrides the configured one.
@@ -53,6 +55,9 @@ class ModelTable:
     def format_for(self, model: str) -> str:
         return self.formats.get(model) or self.formats.get(DEFAULT, Format.WHOLE_FILES)
 
+    def output_limit_for(self, model: str) -> int | None:
+        return self.output_limits.get(model) or self.output_limits.get(DEFAULT)
+
     def names(self) -> set[str]:
         named = {
             name for roles in (*self.category.values(), *self.attempt.values()) for name in roles.values()
@@ -73,6 +78,7 @@ def load_model_table(text: str | None) -> ModelTable:
     return ModelTable(
         category=_tables(table.get("category", {}), "category"), attempt=_attempts(table.get("attempt", {})),
         ladder=_ladder(table.get("ladder", [])), formats=_formats(table.get("format", {})),
+        output_limits=_output_limits(table.get("output_limit", {})),
     )  # fmt: skip
 
 
@@ -96,18 +102,32 @@ def _ladder(value: Any) -> tuple[str, ...]:
 
 
 def _formats(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise InvalidInput("autopack.toml: [models.format] must be a table of formats by model")
-    for name, wanted in value.items():
-        if name != DEFAULT and not _NAME.fullmatch(name):
-            raise InvalidInput(
-                f"autopack.toml: [models.format] {name!r} is no model; write openai:NAME or {DEFAULT}"
-            )
+    for name, wanted in _by_model(value, "format", "formats").items():
         if wanted not in FORMATS:
             raise InvalidInput(
                 f"autopack.toml: [models.format] {name} = {wanted!r} is no format; there are {', '.join(FORMATS)}"
             )
     return dict(value)
+
+
+def _output_limits(value: Any) -> dict[str, int]:
+    for name, limit in _by_model(value, "output_limit", "output limits").items():
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 256 <= limit <= 10_000_000:
+            raise InvalidInput(
+                f"autopack.toml: [models.output_limit] {name} = {limit!r} is no number of tokens; write 256 to 10000000"
+            )
+    return dict(value)
+
+
+def _by_model(value: Any, what: str, of_what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInput(f"autopack.toml: [models.{what}] must be a table of {of_what} by model")
+    for name in value:
+        if name != DEFAULT and not _NAME.fullmatch(name):
+            raise InvalidInput(
+                f"autopack.toml: [models.{what}] {name!r} is no model; write openai:NAME or {DEFAULT}"
+            )
+    return value
 
 
 def _tables(value: Any, what: str) -> dict[str, RoleModels]:

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from autopack.domain import estimate
+from autopack.domain.budget import SPLIT
 from autopack.domain.calls import EstimateMade
 from autopack.domain.edits import EditPlan, Format
+from autopack.domain.estimate import Estimate, escalated, features
 from autopack.domain.messages import Completion, Message, Role, request_key
+from autopack.domain.observations import ESCALATED, PARTIAL
 from autopack.domain.phases import Claim, FailureKind, Phase
 from autopack.executor import prompt
 from autopack.executor.failure import PhaseFailed
@@ -41,6 +43,9 @@ class Builder:
     """Whether each call leaves its estimate behind, for calibration."""
     format_for: Callable[[str], Format] = lambda _model: Format.WHOLE_FILES
     """The format that a model is asked for; an answer in any other is read all the same."""
+    output_limit_for: Callable[[str], int] = lambda _model: 64_000
+    """The most output tokens that a model can be asked for."""
+    truncation_target: float = 0.05
 
     async def question(self, claim: Claim, ground: Ground) -> Question:
         scope = claim.phase.scope
@@ -58,36 +63,38 @@ class Builder:
 
     async def build(self, claim: Claim, ledger: Ledger, ground: Ground, question: Question) -> Proposal:
         """Asks for the edits; what cannot be used is asked for once more with the reason. Raises PhaseFailed."""
-        phase, messages = claim.phase, list(question.messages)
-        made, kept = _estimate(phase, phase.scope.deliverables, ground), None
+        phase = claim.phase
+        asked = _Ask(
+            messages=question.messages,
+            made=await self._estimate(ledger, phase, _files(phase, ground), ground),
+        )
+        if asked.made.decision == SPLIT:
+            raise PhaseFailed(FailureKind.TOO_LARGE, _too_large(asked.made), retryable=False)
         for ask in range(1, ASKS + 1):
-            answer = await self._whole_answer(ledger, messages, made)
+            answer = await self._whole_answer(ledger, asked)
             try:
                 return await read_proposal(
-                    self.git, answer.text, phase=phase, ground=ground, seen=question.seen, kept=kept
+                    self.git, answer.text, phase=phase, ground=ground, seen=question.seen, kept=asked.kept
                 )
             except PhaseFailed as failure:
                 if ask == ASKS or failure.kind is FailureKind.POLICY_VIOLATION:
                     raise
-                messages, made, kept = _asked_again(messages, answer.text, failure, phase, ground, made)
+                asked = await self._asked_again(asked, answer.text, failure, ledger, phase, ground)
         raise AssertionError("unreachable")
 
-    async def _whole_answer(
-        self, ledger: Ledger, messages: Sequence[Message], made: estimate.Estimate
-    ) -> Completion:
+    async def _whole_answer(self, ledger: Ledger, asked: "_Ask") -> Completion:
         """An answer that was not cut by its budget; the budget is raised once."""
-        larger = estimate.escalated(made.budget)
+        budget = asked.made.budget
+        larger = escalated(budget, asked.made.output_limit)
         answer = await ledger.ask(
-            self.llm, Role.BUILDER, messages, max_tokens=made.budget, estimate=self._about(made)
+            self.llm, Role.BUILDER, asked.messages, max_tokens=budget, estimate=self._about(asked.made)
         )  # fmt: skip
         if answer.is_truncated and larger is not None:
             answer = await ledger.ask(
-                self.llm, Role.BUILDER, messages, max_tokens=larger, estimate=self._about(made, escalated_from=made.budget)
+                self.llm, Role.BUILDER, asked.messages, max_tokens=larger, estimate=self._about(asked.made, escalated_from=budget)
             )  # fmt: skip
         if answer.is_truncated:
-            reason = (
-                f"the answer was cut at {larger or made.budget} tokens; split the phase into smaller ones"
-            )
+            reason = f"the answer was cut at {larger or budget} tokens; split the phase into smaller ones"
             raise PhaseFailed(FailureKind.TRUNCATED, reason, retryable=False)
         if answer.finish_reason == "content_filter":
             raise PhaseFailed(
@@ -97,12 +104,35 @@ class Builder:
             )
         return answer
 
-    def _about(self, made: estimate.Estimate, escalated_from: int | None = None) -> EstimateMade | None:
+    async def _asked_again(
+        self, asked: "_Ask", answer: str, failure: PhaseFailed, ledger: Ledger, phase: Phase, ground: Ground
+    ) -> "_Ask":  # fmt: skip
+        """The next ask. Of refused blocks only these are wanted, which need fewer tokens; the rest of the plan is kept."""
+        if not isinstance(failure, BlocksRefused):
+            return _Ask(messages=prompt.ask_again(asked.messages, answer, failure.reason), made=asked.made)
+        again = prompt.ask_for_blocks(asked.messages, answer, failure.reason)
+        needed = await self._estimate(ledger, phase, sorted({each.path for each in failure.refused}), ground)
+        least = replace(needed, budget=min(needed.budget, asked.made.budget), budget_source=PARTIAL)
+        return _Ask(messages=again, made=least, kept=failure.kept)
+
+    async def _estimate(self, ledger: Ledger, phase: Phase, files: Sequence[str], ground: Ground) -> Estimate:
+        about = features(
+            task_category=phase.task_category, complexity=phase.complexity, deliverables=files, existing=ground.entries
+        )  # fmt: skip
+        limit = self.output_limit_for(self.llm.model)
+        return await ledger.client.estimate(
+            about, self.llm.model, output_limit=limit, target=self.truncation_target
+        )
+
+    def _about(self, made: Estimate, escalated_from: int | None = None) -> EstimateMade | None:
         if not self.telemetry:
             return None
         return EstimateMade(
-            predicted_output_tokens=made.predicted_output_tokens, version=made.version,
-            features=asdict(made.features), escalated_from=escalated_from,
+            predicted_output_tokens=made.predicted_output_tokens, version=made.version, features=asdict(made.features),
+            escalated_from=escalated_from, base_output_tokens=made.base_output_tokens,
+            reasoning_level=made.features.reasoning_level, model_family=made.model_family,
+            budget_source=made.budget_source if escalated_from is None else ESCALATED,
+            target_rate=made.target_rate, alpha=made.alpha,
         )  # fmt: skip
 
     async def _shown(self, base: Mapping[str, TreeEntry], paths: Sequence[str], room: int) -> Shown:
@@ -123,24 +153,25 @@ class Builder:
         return Shown(contents=contents, left_out=[path for path in paths if path not in contents])
 
 
-def _asked_again(
-    messages: Sequence[Message], answer: str, failure: PhaseFailed, phase: Phase, ground: Ground, made: estimate.Estimate
-) -> tuple[list[Message], estimate.Estimate, EditPlan | None]:  # fmt: skip
-    """The next ask. Of refused blocks only these are wanted, which need fewer tokens; the rest of the plan is kept."""
-    if not isinstance(failure, BlocksRefused):
-        return prompt.ask_again(messages, answer, failure.reason), made, None
-    again = prompt.ask_for_blocks(messages, answer, failure.reason)
-    needed = _estimate(phase, sorted({each.path for each in failure.refused}), ground)
-    return again, min(needed, made, key=lambda each: each.budget), failure.kept
+@dataclass(frozen=True, kw_only=True)
+class _Ask:
+    messages: Sequence[Message]
+    made: Estimate
+    kept: EditPlan | None = None
 
 
-def _estimate(phase: Phase, deliverables: Sequence[str], ground: Ground) -> estimate.Estimate:
-    existing: Collection[str] = ground.entries
-    return estimate.estimate(
-        estimate.features(
-            task_category=phase.task_category, complexity=phase.complexity, deliverables=deliverables, existing=existing
-        )
-    )  # fmt: skip
+def _files(phase: Phase, ground: Ground) -> Sequence[str]:
+    """What the answer will be about: its deliverables, else the files among the paths that it may change."""
+    return phase.scope.deliverables or [path for path in phase.scope.paths if path in ground.entries]
+
+
+def _too_large(made: Estimate) -> str:
+    return (
+        f"the phase is too large for one answer: about {made.predicted_output_tokens} tokens are expected, and "
+        f"{made.multiplier:.2f} times that ({made.budget}; {made.budget_source}) so that no more than {made.target_rate:.1%} of "
+        f"answers are cut, above the model's limit of {made.output_limit} (AUTOPACK_OUTPUT_LIMIT, or [models.output_limit] in "
+        "autopack.toml). No call was made. Split the phase into smaller ones"
+    )
 
 
 def _text(data: bytes) -> str | None:
