@@ -144,7 +144,7 @@ def _refuse_unknown(
         raise DatabaseRefused(
             f"the database {where} holds tables that no migration made ({names}): an earlier Autopack's, a part of a "
             "schema, or another program's. Nothing was changed and no row was lost. Name another database with "
-            "DATABASE_URL; this version cannot adopt such a database yet."
+            "DATABASE_URL; `autopack migrate --adopt FILE` carries an earlier Autopack's SQLite file into a copy."
         )
     if before is not None and before not in {script.revision for script in directory.walk_revisions()}:
         raise DatabaseRefused(
