@@ -138,15 +138,19 @@ def file_stamp(path: Path) -> FileStamp:
     return FileStamp(device=status.st_dev, inode=status.st_ino)
 
 
-def runtime_engine(location: Location, *, synchronous: str = "FULL") -> Engine:
-    """An engine that cannot make, change or drop a table, nor make a file.
+def runtime_engine(location: Location, *, synchronous: str = "FULL", read_only: bool = False) -> Engine:
+    """An engine that cannot make, change or drop a table, nor make a file; nor, with `read_only`, write a row.
 
     `synchronous` is SQLite's pragma: FULL keeps every acknowledged commit through a power cut. On PostgreSQL
     the fuse is the role's: see docs/operations.md.
     """
     if location.path is None:
-        return create_engine(location.url, hide_parameters=True, pool_pre_ping=True)
-    return sqlite_engine(location.path, mode="rw", synchronous=synchronous, fuse=True)
+        options = {"postgresql_readonly": True} if read_only else {}
+        return create_engine(
+            location.url, hide_parameters=True, pool_pre_ping=True, execution_options=options
+        )
+    mode = "ro" if read_only else "rw"
+    return sqlite_engine(location.path, mode=mode, synchronous=synchronous, fuse=True)
 
 
 def sqlite_engine(

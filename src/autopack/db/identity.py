@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, inspect, select, text, update
@@ -44,16 +45,16 @@ class Identity:
 
 @contextmanager
 def open_database(
-    location: Location, *, one_session: bool = False, synchronous: str = "FULL"
+    location: Location, *, one_session: bool = False, synchronous: str = "FULL", read_only: bool = False
 ) -> Iterator[Database]:
     """The database, ready for work, closed at the end. Raises DatabaseRefused with what is wrong and what to do."""
     if location.path is not None:
-        check_sqlite_file(location)
-    engine = runtime_engine(location, synchronous=synchronous)
+        check_sqlite_file(location, read_only=read_only)
+    engine = runtime_engine(location, synchronous=synchronous, read_only=read_only)
     try:
         with engine.connect() as connection:
             check_schema(connection, location)
-        if location.path is not None:
+        if location.path is not None and not read_only:
             settle_journal(engine)
     except DBAPIError as error:
         engine.dispose()
@@ -69,7 +70,7 @@ def open_database(
         database.close()
 
 
-def check_sqlite_file(location: Location) -> None:
+def check_sqlite_file(location: Location, *, read_only: bool = False) -> None:
     """Refuses what is no SQLite database, without making, locking or changing anything."""
     path = location.path
     assert path is not None
@@ -88,10 +89,22 @@ def check_sqlite_file(location: Location) -> None:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname == "SQLITE_READONLY_ROLLBACK":
+            _refuse_half_written(path, read_only=read_only)
+            return
         reason = "is not a SQLite database" if "not a database" in str(error) else f"cannot be read ({error})"
         raise DatabaseRefused(
             f"{path} {reason}. Name another with DATABASE_URL, or restore a backup."
         ) from error
+
+
+def _refuse_half_written(path: Path, *, read_only: bool) -> None:
+    """A writer was killed in the middle. Who opens the file to write takes that back first; a reader may not."""
+    if read_only:
+        raise DatabaseRefused(
+            f"{path} was left in the middle of a write, which only a connection that writes can take back. Run "
+            f"`autopack identity --database-url sqlite:///{path}`, and then this again."
+        )
 
 
 def check_schema(connection: Connection, location: Location) -> None:
@@ -121,7 +134,8 @@ def _foreign(where: object, tables: set[str]) -> str:
     if {"runs", "phases"} & tables:
         return (
             f"the database {where} holds tables of an earlier Autopack or a part of a schema ({names}), made without "
-            "migrations. Nothing was changed. `autopack migrate` says what can be done; or name another with DATABASE_URL."
+            f"migrations. Nothing was changed. `autopack migrate --adopt {where}` carries an earlier Autopack's into a copy "
+            "beside it; or name another with DATABASE_URL."
         )
     return f"the database {where} belongs to another program ({names}). Nothing was changed. Name another with DATABASE_URL."
 

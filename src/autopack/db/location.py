@@ -61,5 +61,10 @@ def _locate_sqlite(url: URL, directory: Path) -> Location:
         raise DatabaseRefused(f"{url}: SQLite URLs take a path and nothing else; write sqlite:///FILE")
     if "\0" in url.database:
         raise DatabaseRefused("the database URL holds a NUL character")
-    path = (directory / Path(url.database).expanduser()).resolve()
+    return located_file(directory / Path(url.database).expanduser())
+
+
+def located_file(path: Path) -> Location:
+    """A SQLite file by its path, whatever characters that has."""
+    path = path.resolve()
     return Location(url=URL.create("sqlite", database=str(path)), path=path)
