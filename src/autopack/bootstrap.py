@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,16 @@ from autopack.executor.pipeline import Pipeline
 from autopack.executor.worker import Progress, Worker
 from autopack.llm.base import LLM
 from autopack.llm.gateway import ModelConfig, open_llm
-from autopack.settings import DatabaseChoice, Settings, choose_database, explicit_database, load_settings
+from autopack.llm.price_file import load_price_file
+from autopack.llm.pricing import Prices
+from autopack.settings import (
+    DatabaseChoice,
+    Settings,
+    choose_database,
+    choose_telemetry_database,
+    explicit_database,
+    load_settings,
+)
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.sandbox import Sandbox, SandboxMode, open_sandbox
 from autopack.workspace.scratch import sweep_leftovers
@@ -151,6 +160,7 @@ class Models:
     second_auditor: LLM
     table: ModelTable
     named: Mapping[str, LLM]
+    prices: Prices
 
     def choose(self, role: Role, claim: Claim) -> LLM | None:
         name = self.table.name_for(
@@ -161,16 +171,29 @@ class Models:
         )
         return self.named.get(name) if name else None
 
+    def providers(self, task_category: str) -> frozenset[str]:
+        """Those that a phase of this category needs, as long as no failure asks for another model."""
+        used = [self.second_auditor]
+        for role, default in ((Role.BUILDER, self.builder), (Role.AUDITOR, self.auditor)):
+            name = self.table.name_for(role, task_category=task_category, attempt=1, escalations=0)
+            used.append(self.named.get(name, default) if name else default)
+        return frozenset(llm.provider for llm in used)
+
+    def all_providers(self) -> frozenset[str]:
+        opened = (self.builder, self.auditor, self.second_auditor, *self.named.values())
+        return frozenset(llm.provider for llm in opened)
+
 
 @asynccontextmanager
 async def open_models(settings: Settings, table: ModelTable) -> AsyncIterator[Models]:
     """Each model once. Raises ModelNotReady for any that could not be called, before anything is claimed."""
-    builder = open_llm(_model_config(settings, settings.model))
+    prices = Prices(file=load_price_file(settings.prices)) if settings.prices else Prices()
+    builder = open_llm(_model_config(settings, settings.model, prices))
     opened = {builder.model: builder}
 
     def open_named(name: str) -> LLM:
         if name not in opened:
-            opened[name] = open_llm(_model_config(settings, name))
+            opened[name] = open_llm(_model_config(settings, name, prices))
         return opened[name]
 
     # Without any model configured nothing may call one; a cassette of recorded answers knows them by model.
@@ -180,16 +203,19 @@ async def open_models(settings: Settings, table: ModelTable) -> AsyncIterator[Mo
         name = settings.second_auditor_model
         second = open_named(name) if name and several else builder
         named = {name: open_named(name) for name in sorted(table.names())} if several else {}
-        yield Models(builder=builder, auditor=auditor, second_auditor=second, table=table, named=named)
+        yield Models(
+            builder=builder, auditor=auditor, second_auditor=second, table=table, named=named, prices=prices
+        )
     finally:
         for llm in opened.values():
             await llm.aclose()
 
 
-def _model_config(settings: Settings, model: str | None) -> ModelConfig:
+def _model_config(settings: Settings, model: str | None, prices: Prices) -> ModelConfig:
     return ModelConfig(
         model=model, base_url=settings.base_url, openai_api_key=_secret(settings.openai_api_key),
         anthropic_api_key=_secret(settings.anthropic_api_key), replay_file=settings.replay, record_file=settings.record,
+        prices=prices,
     )  # fmt: skip
 
 
@@ -219,26 +245,37 @@ async def open_worker(
     ground = await read_ground(git, base)  # what is wrong with autopack.toml is said before a model is paid
     table = await _model_table(git, ground)
     await to_thread.run_sync(sweep_leftovers)
-    database = (await client.connect()).get(
-        "path"
-    )  # a file that no check may see, where it is on this machine
-    sandbox = await open_sandbox(SandboxMode(settings.sandbox), [Path(database)] if database else [])
+    unseen = _database_files(await client.connect())
+    sandbox = await open_sandbox(SandboxMode(settings.sandbox), unseen)
     redact = Redactor(secrets_of(os.environ, await _dotenv_text(git.root))).redact
     async with open_models(settings, table) as models, open_checking(git, sandbox, client) as checking:
         builder = Builder(
             llm=models.builder, git=git, telemetry=settings.telemetry_db_enabled,
             format_for=lambda model: Format(table.format_for(model)),
+            output_limit_for=lambda model: table.output_limit_for(model) or settings.output_limit,
+            truncation_target=settings.truncation_target,
         )  # fmt: skip
         pipeline = Pipeline(
             client=client, git=git, builder=builder, auditor=Auditor(llm=models.auditor, second=models.second_auditor),
             checking=checking, clock=clock, choose=models.choose, has_stronger=lambda claim: table.has_stronger(claim.escalations), dual_auditor=settings.dual_auditor, redact=redact,
-            lease_seconds=settings.lease_seconds,
+            lease_seconds=settings.lease_seconds, prices=models.prices,
         )  # fmt: skip
         worker = Worker(
             client, pipeline, name=worker_name(), clock=clock, lease_seconds=settings.lease_seconds,
             base_commit=base, report=report, redact=redact,
         )  # fmt: skip
         yield Seat(worker=worker, models=models, git=git, base_commit=base, sandbox=sandbox)
+
+
+def _database_files(queue: dict[str, Any]) -> list[Path]:
+    """Files that no check may see, where they are on this machine."""
+    files = [Path(queue["path"])] if queue.get("path") else []
+    # One that cannot be named has no file; whoever merges into it says what is wrong.
+    with suppress(DatabaseRefused):
+        choice = choose_telemetry_database()
+        location = locate(choice.url, choice.directory) if choice is not None else None
+        files += [location.path] if location is not None and location.path is not None else []
+    return files
 
 
 async def _model_table(git: GitWorkspace, ground: Ground) -> ModelTable:

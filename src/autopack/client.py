@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -14,9 +14,16 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter, ValidationError
 
 from autopack import schemas
+from autopack.domain import triage
+from autopack.domain.calibrate import Calibration
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
+from autopack.domain.caps import DailyAccount
+from autopack.domain.estimate import Estimate, Features
+from autopack.domain.estimators import EstimatorVersion, NewVersion
 from autopack.domain.phases import Approval, Attempt, Event, JsonObject, Outcome, Phase, PhaseState, Run
 from autopack.domain.storable import storable, storable_text
+from autopack.domain.telemetry import E, ExportCursor, Selection, TelemetryTable, UsageEvent
+from autopack.domain.usage import Grouping, UsageReport, UsageSelection
 from autopack.errors import (
     BY_CODE,
     ApiUnreachable,
@@ -195,6 +202,64 @@ class AutopackClient:
             schemas.TelemetryCounts, "GET", f"/runs/{_id(run_id)}/telemetry", phase_id=phase_id
         )
 
+    async def telemetry_pages(
+        self, table: TelemetryTable[E], selection: Selection, *, limit: int = 1000
+    ) -> AsyncIterator[list[E]]:
+        """All that is selected, in the order of its ids, never more than a page at once."""
+        after = 0
+        while True:
+            page = await self._call(
+                list[table.kind],  # type: ignore[name-defined]
+                "GET", f"/telemetry/{table.name}", run_id=selection.run_id, phase_id=selection.phase_id,
+                since=selection.since, until=selection.until, after=after, limit=limit,
+            )  # fmt: skip
+            if page:
+                after = table.position_of(page[-1])
+                yield page
+            if len(page) < limit:
+                return
+
+    async def final_usage(self, *, after: int, limit: int) -> list[UsageEvent]:
+        """The next calls that nothing before can still come or change."""
+        return await self._call(list[UsageEvent], "GET", "/telemetry/usage/final", after=after, limit=limit)
+
+    async def usage(self, by: Grouping, selection: UsageSelection) -> UsageReport:
+        """All totals, page by page; those of everything are the first page's."""
+        first = await self._usage(by, selection, after=None)
+        rows, after = list(first.rows), first.next
+        while after is not None:
+            page = await self._usage(by, selection, after=after)
+            rows += page.rows
+            after = page.next
+        return replace(first, rows=tuple(rows), next=None)
+
+    async def _usage(self, by: Grouping, selection: UsageSelection, *, after: str | None) -> UsageReport:
+        return await self._call(
+            UsageReport, "GET", "/usage", by=by, after=after, limit=1000, **vars(selection)
+        )
+
+    async def daily_caps(self) -> DailyAccount:
+        return await self._call(DailyAccount, "GET", "/daily-caps")
+
+    async def set_daily_caps(
+        self, *, token_cap: int | None, cost_cap_usd: float | None, by: str
+    ) -> DailyAccount:
+        """Both caps anew; None is no cap."""
+        body = _body(schemas.DailyCapsBody, token_cap=token_cap, cost_cap_usd=cost_cap_usd, by=by)
+        return await self._call(DailyAccount, "PUT", "/daily-caps", body)
+
+    async def export_cursor(self, name: str) -> ExportCursor | None:
+        return (await self._call(schemas.CursorAnswer, "GET", "/telemetry/cursor", name=name)).cursor
+
+    async def move_export_cursor(
+        self, name: str, *, expected: int | None, position: int, mapping_version: str
+    ) -> ExportCursor:
+        """Raises Conflict when another export moved it."""
+        body = _body(
+            schemas.CursorBody, name=name, expected=expected, position=position, mapping_version=mapping_version
+        )  # fmt: skip
+        return await self._call(ExportCursor, "PUT", "/telemetry/cursor", body)
+
     async def approvals(self, *, run_id: str | None = None, status: str | None = None) -> list[Approval]:
         """All of them, in the order in which they were asked for, page by page."""
         found: list[Approval] = []
@@ -226,6 +291,37 @@ class AutopackClient:
         body = _body(schemas.ReserveBody, lease_token=lease_token, request=request)
         return await self._call(Reservation, "POST", f"/attempts/{_id(attempt_id)}/calls", body)
 
+    async def estimate(self, features: Features, model: str, *, output_limit: int, target: float) -> Estimate:
+        """The budget of a builder call, from what came of all earlier ones."""
+        body = _body(
+            schemas.EstimateBody, features=asdict(features), model=model, output_limit=output_limit, target=target
+        )  # fmt: skip
+        return await self._call(Estimate, "POST", "/estimates", body)
+
+    async def calibrate(
+        self, *, target: float, min_samples: int, present: EstimatorVersion | None = None
+    ) -> Calibration:
+        """What this database's events propose instead of `present`, or of what is in force in it. Writes nothing."""
+        instead = present and {"coefficients": present.coefficients.to_json(), "data_hash": present.data_hash}
+        body = _body(schemas.CalibrateBody, target=target, min_samples=min_samples, present=instead)
+        return await self._call(Calibration, "POST", "/calibrations", body)
+
+    async def estimator_versions(self) -> list[EstimatorVersion]:
+        """The one that ships with the package first, then in the order in which they were added."""
+        return await self._call(list[EstimatorVersion], "GET", "/estimator/versions")
+
+    async def add_estimator_version(self, new: NewVersion) -> tuple[EstimatorVersion, bool]:
+        """The version, in force now, and whether that is new. Raises Conflict when its parent is not in force."""
+        body = _body(
+            schemas.EstimatorVersionBody, parent=new.parent, coefficients=new.coefficients.to_json(),
+            data_hash=new.data_hash, metrics=new.metrics,
+        )  # fmt: skip
+        response = await self._send("POST", "/estimator/versions", body.model_dump(mode="json"), {})
+        return self._decode(EstimatorVersion, response), response.status_code == 201
+
+    async def activate_estimator(self, name: str) -> EstimatorVersion:
+        return await self._call(EstimatorVersion, "POST", f"/estimator/versions/{_id(name)}/activate")
+
     async def settle(self, call_id: str, lease_token: str, result: CallResult) -> None:
         body = _body(schemas.SettleBody, lease_token=lease_token, result=result)
         await self._send("POST", f"/calls/{_id(call_id)}/settle", body.model_dump(mode="json"), {})
@@ -248,6 +344,62 @@ class AutopackClient:
         body = _body(schemas.BudgetBody, lease_token=lease_token, reason=_cut(storable_text(reason)))
         answer = await self._call(dict[str, bool], "POST", f"/attempts/{_id(attempt_id)}/budget", body)
         return bool(answer["paused"])
+
+    async def triage_candidates(
+        self, *, run_id: str | None = None, session_id: str | None = None
+    ) -> list[triage.Candidate]:
+        """All of them, in order of run and plan, page by page."""
+        found: list[triage.Candidate] = []
+        while True:
+            last = found[-1] if found else None
+            page = await self._call(
+                list[triage.Candidate], "GET", "/triage/candidates", run_id=run_id, session_id=session_id, limit=1000,
+                after_run=last and last.run_id, after_phase=last and last.phase_index,
+            )  # fmt: skip
+            found += page
+            if len(page) < 1000:
+                return found
+
+    async def open_triage(self, session_id: str, options: triage.Options) -> triage.Session:
+        """Begins a session, or goes on with it under these options."""
+        body = _body(schemas.TriageSessionBody, session_id=session_id, options=options)
+        return await self._call(triage.Session, "POST", "/triage/sessions", body)
+
+    async def triage_sessions(self, *, unfinished: bool = False) -> list[triage.Session]:
+        """The newest first, at most a hundred."""
+        return await self._call(list[triage.Session], "GET", "/triage/sessions", unfinished=unfinished)
+
+    async def triage_session(self, session_id: str) -> triage.Session:
+        return await self._call(triage.Session, "GET", f"/triage/sessions/{_id(session_id)}")
+
+    async def triage_items(self, session_id: str) -> list[triage.Item]:
+        """All of them, in the order of trying, page by page."""
+        found: list[triage.Item] = []
+        while True:
+            after = found[-1].position if found else 0
+            path = f"/triage/sessions/{_id(session_id)}/items"
+            page = await self._call(list[triage.Item], "GET", path, after=after, limit=1000)
+            found += page
+            if len(page) < 1000:
+                return found
+
+    async def start_trial(
+        self, session_id: str, position: int, key: triage.Key, *, worker: str, before: triage.Before
+    ) -> triage.Item:
+        """Raises Conflict where another controller works on the session."""
+        body = _body(
+            schemas.TriageItemBody, position=position, run_id=key[0], phase_id=key[1], worker=worker, before=before
+        )  # fmt: skip
+        return await self._call(triage.Item, "POST", f"/triage/sessions/{_id(session_id)}/items", body)
+
+    async def finish_trial(self, session_id: str, position: int, trial: triage.Trial) -> triage.Item:
+        body = _body(schemas.TriageResultBody, result=trial)
+        path = f"/triage/sessions/{_id(session_id)}/items/{position}/finish"
+        return await self._call(triage.Item, "POST", path, body)
+
+    async def stop_triage(self, session_id: str, reason: str, *, ended: bool) -> triage.Session:
+        body = _body(schemas.TriageStopBody, reason=_cut(storable_text(reason)), ended=ended)
+        return await self._call(triage.Session, "POST", f"/triage/sessions/{_id(session_id)}/stop", body)
 
     async def _call(
         self, kind: type[T], method: str, path: str, body: schemas.Body | None = None, **query: object

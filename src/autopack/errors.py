@@ -113,6 +113,8 @@ class ModelError(AutopackError):
 
     code, status = "model_error", 502
     retryable = True
+    retries = 0
+    """How often the request had been sent again by then."""
 
 
 class IncompleteResponse(ModelError):

@@ -41,10 +41,16 @@ class Settings(BaseSettings):
     base_url: str | None = None
     replay: Path | None = None
     record: Path | None = None
+    prices: Path | None = None
+    """What models cost where no table knows it; see `llm/price_file`."""
     lease_seconds: float = Field(default=60.0, ge=1, le=86_400)
     log_level: str = "WARNING"
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
+    output_limit: int = Field(default=64_000, ge=256, le=10_000_000)
+    """The most output tokens that a builder may be asked for; autopack.toml may name others by model."""
+    truncation_target: float = Field(default=0.05, ge=0.001, le=0.5)
+    """How often a builder's first answer may be cut by its budget, in the long run."""
     telemetry_db_enabled: bool = Field(default=True, validation_alias="TELEMETRY_DB_ENABLED")
 
     @field_validator("api_key")
@@ -99,19 +105,45 @@ def choose_database(
     here = directory or Path.cwd()
     root = project_root(here)
     dotenv = root / ".env"
-    in_dotenv = _in_dotenv(dotenv) if dotenv.is_file() else None
     candidates = [
         ("--database-url", flag, here),
         ("DATABASE_URL in the environment", environment.get("DATABASE_URL"), here),
-        (f"DATABASE_URL in {dotenv}", in_dotenv, root),
+        (f"DATABASE_URL in {dotenv}", _in_dotenv(dotenv, "DATABASE_URL"), root),
     ]
     named = [(rule, url, base) for rule, url, base in candidates if url is not None]
-    for rule, url, _ in named:
-        if not url.strip():
-            raise DatabaseRefused(f"{rule} is empty. Give it a URL, or remove it to use the next rule.")
+    _refuse_empty(named)
     if not named:
         url = f"sqlite:///{DEFAULT_DATABASE}"
         return DatabaseChoice(url=url, rule=f"the default of the project in {root}", directory=root)
+    return _first_of(named)
+
+
+def choose_telemetry_database(
+    environment: Mapping[str, str] = os.environ, directory: Path | None = None
+) -> DatabaseChoice | None:
+    """TELEMETRY_DATABASE_URL, else the same in the project's .env; None where telemetry has no database of its own.
+
+    Raises DatabaseRefused where a rule names an empty value.
+    """
+    here = directory or Path.cwd()
+    root = project_root(here)
+    name, dotenv = "TELEMETRY_DATABASE_URL", root / ".env"
+    candidates = [
+        (f"{name} in the environment", environment.get(name), here),
+        (f"{name} in {dotenv}", _in_dotenv(dotenv, name), root),
+    ]
+    named = [(rule, url, base) for rule, url, base in candidates if url is not None]
+    _refuse_empty(named)
+    return _first_of(named) if named else None
+
+
+def _refuse_empty(named: list[tuple[str, str, Path]]) -> None:
+    for rule, url, _ in named:
+        if not url.strip():
+            raise DatabaseRefused(f"{rule} is empty. Give it a URL, or remove it to use the next rule.")
+
+
+def _first_of(named: list[tuple[str, str, Path]]) -> DatabaseChoice:
     rule, url, base = named[0]
     overruled = tuple(
         f"{other} names another: {_masked(value)}" for other, value, _ in named[1:] if value != url
@@ -119,9 +151,11 @@ def choose_database(
     return DatabaseChoice(url=url, rule=rule, directory=base, overruled=overruled)
 
 
-def _in_dotenv(dotenv: Path) -> str | None:
+def _in_dotenv(dotenv: Path, name: str) -> str | None:
+    if not dotenv.is_file():
+        return None
     try:
-        return dotenv_values(dotenv, interpolate=False).get("DATABASE_URL")
+        return dotenv_values(dotenv, interpolate=False).get(name)
     except (OSError, UnicodeDecodeError) as error:
         raise DatabaseRefused(
             f"{dotenv} cannot be read ({error}), and it may name the database. Mend it, or move it away."

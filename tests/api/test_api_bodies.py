@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from autopack.domain.estimate import Coefficients
+from autopack.domain.estimators import version_name
 from tests.api.conftest import TOKEN
 from tests.support import phase, plan
 
@@ -35,8 +37,19 @@ RESULT = {
     "completion": {"text": "t"},
     "usage": {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 2},
     "usage_source": "provider", "finish_reason": "stop", "is_truncated": False, "cost_usd": 0.1, "duration_seconds": 1.0,
-    "estimate": {"predicted_output_tokens": 5, "version": "v", "features": {}},
+    "estimate": {
+        "predicted_output_tokens": 5, "version": "v", "features": {}, "base_output_tokens": 4.5, "reasoning_level": "none",
+        "model_family": "m", "budget_source": "conformal", "target_rate": 0.05, "alpha": 0.04, "escalated_from": 3,
+    },
 }  # fmt: skip
+ESTIMATE = {
+    "features": {"task_category": "docs", "complexity": "low", "reasoning_level": "none", "files": [["new", "doc"]]},
+    "model": "openai:m", "output_limit": 64_000, "target": 0.05,
+}  # fmt: skip
+_NUMBERS = Coefficients(
+    version="any", overhead={"implementation/medium/none": 900.0}, weights={"new/code": 2000.0}, other_weight=50.0
+)  # fmt: skip
+COEFFICIENTS = {**_NUMBERS.to_json(), "version": version_name(_NUMBERS, "1" * 64)}
 FINISH = {
     "lease_token": TOKEN,
     "outcome": {"outcome": "NEEDS_APPROVAL", "reason": "r", "approval": APPROVAL, **WORK},
@@ -47,7 +60,10 @@ BODIES: dict[str, tuple[str, dict[str, Any]]] = {
     "claim": ("/phases/claim", CLAIM),
     "renew": ("/attempts/{attempt}/renew", {"lease_token": TOKEN, "lease_seconds": 60}),
     "reserve": ("/attempts/{attempt}/calls", {"lease_token": TOKEN, "request": {**CALL, "call_id": "c2"}}),
+    "estimate": ("/estimates", ESTIMATE),
     "settle": ("/calls/c1/settle", {"lease_token": TOKEN, "result": RESULT}),
+    "calibrate": ("/calibrations", {"target": 0.05, "min_samples": 20, "present": {"coefficients": COEFFICIENTS, "data_hash": "1" * 64}}),
+    "version": ("/estimator/versions", {"parent": "linear-1", "coefficients": COEFFICIENTS, "data_hash": "1" * 64, "metrics": {"rate": 0.05}}),
     "finish": ("/attempts/{attempt}/finish", FINISH),
     "lost": ("/attempts/{attempt}/lost", {"worker": "w"}),
     "budget": ("/attempts/{attempt}/budget", {"lease_token": TOKEN, "reason": "token cap"}),
@@ -108,7 +124,7 @@ def at(value: Any, way: tuple[Any, ...]) -> Any:
     return value
 
 
-FREE = ({"completion"}, {"plan"}, {"features"})
+FREE = ({"completion"}, {"plan"}, {"features"}, {"metrics"}, {"coefficients"})
 """Objects whose keys are a model's or a report's own."""
 
 
@@ -192,7 +208,18 @@ WRONG: list[tuple[str, tuple[Any, ...], Any]] = [
     ("reserve", ("request", "request_key"), "k" * 65), ("reserve", ("request", "model"), "m" * 201),
     ("settle", ("result", "usage", "input_tokens"), -1), ("settle", ("result", "usage", "cache_read_input_tokens"), 11),
     ("settle", ("result", "cost_usd"), -1.0), ("settle", ("result", "cost_usd"), float("nan")), ("settle", ("result", "usage_source"), "u" * 21),
-    ("settle", ("result", "estimate", "version"), "v" * 81), ("settle", ("result", "duration_seconds"), float("inf")),
+    ("settle", ("result", "estimate", "version"), "v" * 81), ("settle", ("result", "estimate", "budget_source"), "b" * 21),
+    ("settle", ("result", "estimate", "base_output_tokens"), -1.0), ("settle", ("result", "estimate", "alpha"), float("nan")),
+    ("estimate", ("target",), 0.0009), ("estimate", ("target",), 0.51), ("estimate", ("target",), True), ("estimate", ("output_limit",), 0),
+    ("estimate", ("output_limit",), 1.5), ("estimate", ("model",), ""), ("estimate", ("features", "files"), [["add", "doc"]]),
+    ("estimate", ("features", "files"), [["new"]]), ("estimate", ("features", "files"), None), ("estimate", ("features", "complexity"), ""),
+    ("settle", ("result", "duration_seconds"), float("inf")),
+    ("calibrate", ("target",), 0.0009), ("calibrate", ("target",), "0.05"), ("calibrate", ("target",), float("nan")),
+    ("calibrate", ("min_samples",), 0), ("calibrate", ("min_samples",), True), ("calibrate", ("present", "data_hash"), "x"),
+    ("calibrate", ("present", "coefficients"), {}), ("calibrate", ("present", "coefficients", "overhead"), {}),
+    ("calibrate", ("present", "coefficients", "other_weight"), -1), ("version", ("parent",), ""), ("version", ("data_hash",), None),
+    ("version", ("coefficients", "weights"), {"new/code": True}), ("version", ("coefficients", "weights"), {"new": 1.0}),
+    ("version", ("coefficients", "other_weight"), 51.0), ("version", ("coefficients", "surprise"), 1),
     ("finish", ("outcome", "outcome"), "DONE"), ("finish", ("outcome", "approval"), {}), ("finish", ("outcome", "approval"), None),
     ("finish", ("outcome", "approval", "status"), "approved"), ("finish", ("outcome", "approval", "reasons"), "because"),
     ("finish", ("outcome", "approval", "diff_hash"), "h" * 65), ("finish", ("outcome", "approval", "plan"), []),

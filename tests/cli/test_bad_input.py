@@ -581,7 +581,7 @@ def test_a_body_that_cannot_be_unpacked_is_no_answer(shell, monkeypatch, imposto
 def test_a_script_ends_as_its_command_does(
     tmp_path: Path, script: str, arguments: list[str], code: int, words: str
 ):
-    ended = run_script(script, *arguments, cwd=tmp_path)
+    ended = run_script(script, *arguments, cwd=tmp_path, warm=True)
     assert (ended.returncode, ended.stdout) == (code, ""), ended.stderr
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr

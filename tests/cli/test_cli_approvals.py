@@ -106,5 +106,5 @@ def test_a_person_decides_once_and_for_the_run_that_was_meant(
     if mode == "in process":
         decide_over()
     else:
-        with served(sqlite_url, cwd=tmp_path) as url:
+        with served(sqlite_url, cwd=tmp_path, warm=True) as url:
             decide_over("--api-url", url)

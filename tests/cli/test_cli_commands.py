@@ -149,6 +149,8 @@ def test_a_server_that_cannot_have_its_port_does_not_end_as_if_all_were_well(sql
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ended = run_script("autopack", "serve", "--port", port, "--database-url", sqlite_url, cwd=tmp_path)
+        ended = run_script(
+            "autopack", "serve", "--port", port, "--database-url", sqlite_url, cwd=tmp_path, warm=True
+        )
     assert ended.returncode not in (0, 2)
     assert "address already in use" in ended.stderr

@@ -52,8 +52,41 @@ def test_a_call_that_would_overshoot_the_cost_cap_is_refused(queue: Queue) -> No
     queue.create(plan(cost_cap_usd=1.5))
     claim = queue.claim()
     queue.reserve(claim)
-    with pytest.raises(BudgetReached, match="cost cap of run r1"):
+    with pytest.raises(
+        BudgetReached,
+        match=r"cost cap of run r1: 1.5 USD, 0 used and 1 set aside.* would have to be 2 USD or more",
+    ):
         queue.reserve(claim)
+
+
+@ON_BOTH
+def test_costs_that_floats_cannot_add_neither_leak_nor_leave_a_rest(queue: Queue) -> None:
+    """0.1 + 0.2 is more than 0.3 for floats, and 0.3 - 0.1 - 0.2 is less than nothing."""
+    queue.create(plan(cost_cap_usd=0.3))
+    claim = queue.claim()
+    one, two = (queue.reserve(claim, reserve_cost_usd=cost) for cost in (0.1, 0.2))
+    assert reserved(queue)[1] == 0.3
+    with pytest.raises(BudgetReached, match=r"0.300000001 USD or more"):
+        queue.reserve(claim, reserve_cost_usd=1e-12)
+    for call, cost in ((two, 0.2), (one, 0.1)):
+        queue.settle(claim, call.call_id, cost_usd=cost)
+    assert reserved(queue)[1] == 0.0
+    assert spent(queue)[1] == 0.3
+
+
+def test_a_late_answer_may_take_a_run_above_its_cap_and_that_is_recorded(queue: Queue) -> None:
+    """Its reservation was given back when its worker was lost, and another call took the room."""
+    queue.create(plan(token_cap=1000, cost_cap_usd=1.0))
+    slow = queue.claim()
+    late = queue.reserve(slow)
+    queue.tick(seconds=61)
+    quick = queue.claim()
+    call = queue.reserve(quick, request_key="o" * 64)
+    queue.settle(quick, call.call_id, usage=Usage(input_tokens=900, output_tokens=100), cost_usd=1.0)
+    queue.settle(slow, late.call_id)
+    assert (reserved(queue), spent(queue)) == ((0, 0.0), (1042, 1.25, 0))
+    with pytest.raises(BudgetReached, match=r"1042 used.*would have to be 1043"):
+        queue.reserve(quick, request_key="q" * 64, reserve_tokens=1)
 
 
 def test_under_a_cost_cap_a_call_of_unknown_price_is_refused(queue: Queue) -> None:
@@ -155,7 +188,7 @@ def test_an_answer_that_comes_after_its_call_was_abandoned_is_recorded_and_paid_
     quick = queue.claim(worker="w2")
     queue.settle(slow, call.call_id)
     assert reserved(queue) == (0, 0.0)
-    assert spent(queue)[:2] == (42, 0.25)
+    assert spent(queue) == (42, 0.25, 0), "it was of unknown usage until now"
     assert queue.rows(LlmUsageEventRow)[0]["status"] == "answered"
     again = queue.reserve(quick)
     assert again.completion == {"text": "an answer"}, "the next try need not ask again"
@@ -179,6 +212,13 @@ def test_a_refused_request_costs_nothing(queue: Queue) -> None:
     queue.settle(claim, queue.reserve(claim).call_id, **failed("model_error: 500", paid=False))
     assert spent(queue) == (0, 0.0, 0)
     assert reserved(queue) == (0, 0.0)
+    (row,) = queue.rows(LlmUsageEventRow)
+    assert (row["status"], row["usage_source"], row["input_tokens"], row["cost_usd"]) == (
+        "failed",
+        "none",
+        None,
+        None,
+    )
 
 
 def test_an_answer_without_usage_is_counted_as_unknown(queue: Queue) -> None:

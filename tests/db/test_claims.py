@@ -171,6 +171,29 @@ def test_nothing_of_a_cancelled_run_is_claimed_and_what_executes_is_told(queue: 
     assert queue.finish(executing, AttemptOutcome.CANCELLED).state is PhaseState.CANCELLED
 
 
+@pytest.mark.parametrize("cause", [StateCause.TOKEN_CAP, StateCause.DAILY_CAP])
+def test_a_run_that_is_cancelled_while_it_waits_for_a_higher_cap_has_exhausted_its_budget(
+    queue: Queue, cause: StateCause
+) -> None:
+    queue.create(plan(phases=[phase("p1"), phase("p2")]))
+    executing = queue.claim()
+    with queue.session() as session:
+        runs.pause(
+            session, "r1", actor="autopack", now=queue.now, cause=cause, reason="token cap of run r1: 5"
+        )
+        runs.cancel(session, "r1", actor="Ann", now=queue.now)
+    run = queue.run()
+    assert (run["state"], run["state_cause"]) == (RunState.DONE_FAILED_BUDGET_EXHAUSTED, cause)
+    assert queue.renew(executing) is True, "told to stop, as of any cancelled run"
+    assert queue.finish(executing, AttemptOutcome.INTERRUPTED).state is PhaseState.CANCELLED
+    idle = queue.idle()
+    assert (idle.reason, "token cap of run r1: 5" in idle.detail) == (IdleReason.BUDGET, True)
+    assert queue.run()["state"] == RunState.DONE_FAILED_BUDGET_EXHAUSTED
+    with queue.session() as session:
+        phases.requeue(session, "r1", "p2", actor="Ann", now=queue.now)
+    assert queue.run()["state"] == RunState.RUNNING
+
+
 def test_a_try_that_is_given_back_to_a_cancelled_run_is_not_queued_again(queue: Queue) -> None:
     queue.create(plan())
     executing = queue.claim()

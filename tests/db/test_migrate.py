@@ -23,7 +23,7 @@ from autopack.db.migrate import Migrated, migrate, script_location
 from autopack.db.tables import REVISION
 from autopack.errors import DatabaseRefused
 from autopack.schemas import PlanBody
-from tests.support import clean_environment, command, phase, plan, run_script
+from tests.support import clean_environment, phase, plan, run_script, start_warm
 
 FOLLOWING = f"{int(REVISION) + 1:04}"
 NEXT = '''"""A revision for tests: rebuilds the parent table `runs`."""
@@ -227,13 +227,7 @@ def test_processes_that_migrate_at_once_make_one_schema(
         if dialect == "sqlite"
         else request.getfixturevalue("empty_postgres_url")
     )
-    started = [
-        subprocess.Popen(
-            command("autopack", "migrate", "--database-url", url), cwd=tmp_path, env=clean_environment(),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(4)
-    ]  # fmt: skip
+    started = [start_warm("autopack", "migrate", "--database-url", url, cwd=tmp_path) for _ in range(4)]
     told = [process.communicate(timeout=60) for process in started]
     assert [process.returncode for process in started] == [0] * 4, told
     assert sum(f"migrated from nothing to {REVISION}" in out for out, _ in told) == 1

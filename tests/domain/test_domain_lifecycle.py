@@ -138,7 +138,7 @@ def test_a_run_is_what_its_phases_are(
     current: RunState, present: frozenset[PhaseState], policy: bool, undone: bool
 ):
     state = run_state(current, PhaseStates(present=present, policy_failures=policy, undone=undone))
-    if current in (RunState.PAUSED, RunState.CANCELLED):
+    if current in (RunState.PAUSED, RunState.CANCELLED, RunState.DONE_FAILED_BUDGET_EXHAUSTED):
         assert state is current, "a person's word stays"
     elif present & OPEN:
         assert state is (RunState.QUEUED if current is RunState.QUEUED else RunState.RUNNING)
@@ -202,6 +202,15 @@ CHECKS = FailureKind.CHECKS_FAILED
         ("/tmp/autopack-x1/tree/a.py: no", "/var/tmp/other/tree/a.py: no"),
         ("a  b\n c", "a b c"),
         ("at 12:30:01", "at 09:15:59"),
+        ("at 2026-01-02T03:04:05.123Z", "at 2025-11-12 13:14:15+00:00"),
+        ("on Mon Jan 3 10:00:00 2026", "on Tuesday February 14 09:30:00 2025"),
+        ("src/a/b.py is missing", "docs/c.md is missing"),
+        ("helper.py is missing", "other-util.py is missing"),
+        ("C:\\a\\b.py is gone", "D:\\x is gone"),
+        ("asked http://127.0.0.1:8000/v1?x=1", "asked https://api.example/v2"),
+        ("id 550e8400-e29b-41d4-a716-446655440000", "id 6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+        ("request req_011CSHoEeqs5C35K2UUqR7Fy", "request req_01ABCDEFeqs5C35K2UUqR7Zz"),
+        ("worker a|b-1|pid:[1]|2|3 was lost", "worker host.x|c-d|pid:[22]|9|? was lost"),
     ],
 )
 def test_accidents_do_not_change_a_failures_signature(one: str, other: str):
@@ -210,6 +219,7 @@ def test_accidents_do_not_change_a_failures_signature(one: str, other: str):
 
 def test_causes_change_a_failures_signature():
     assert failure_signature(CHECKS, "NameError: x") != failure_signature(CHECKS, "TypeError: x")
+    assert failure_signature(CHECKS, "no os.path") != failure_signature(CHECKS, "no sys.path")
     assert failure_signature(CHECKS, "same") != failure_signature(FailureKind.AUDIT_REJECTED, "same")
     assert failure_signature(None, "anything") is None
     assert failure_signature(CHECKS, None) == failure_signature(CHECKS, "")

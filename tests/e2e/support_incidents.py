@@ -15,6 +15,7 @@ from autopack.clock import utc_now
 from autopack.db.location import locate
 from autopack.db.migrate import migrate
 from tests.support import auditor_answer, builder_answer, phase, plan, run_script, write_cassette
+from tests.support_warm import WarmProcess
 
 
 def sqlite_path(url: str) -> Path:
@@ -136,12 +137,14 @@ def small_run(
 
 def seed(url: str, plan_file: Path) -> None:
     done = run_script(
-        "autopack", "run", "create", str(plan_file), "--database-url", url, cwd=plan_file.parent
+        "autopack", "run", "create", str(plan_file), "--database-url", url, cwd=plan_file.parent, warm=True
     )
     assert done.returncode == 0, done.stderr
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> None:
+def until(
+    condition: Callable[[], bool], process: subprocess.Popen[str] | WarmProcess, seconds: float = 60
+) -> None:
     """Waits for what a running drain brings about."""
     end = time.monotonic() + seconds
     while not condition():
@@ -152,13 +155,18 @@ def until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds
 
 
 @contextmanager
-def ended_at_last(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+def ended_at_last(process: subprocess.Popen[str] | WarmProcess) -> Iterator[None]:
     try:
-        yield process
+        yield
     finally:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def is_warm(url: str) -> bool:
+    """On SQLite the scripts are started as a user starts them; the same story on PostgreSQL need not pay for that again."""
+    return not url.startswith("sqlite:")
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> str:

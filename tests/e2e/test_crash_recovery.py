@@ -233,7 +233,7 @@ def test_the_real_script_resumes_what_a_killed_drain_left(scene: Scene, tmp_path
     cassette = write_cassette(tmp_path / "cassette.jsonl", lines)
     resumed = run_script(
         "drain_queued_phases.py", "--run-id", "r1", "--database-url", scene.url, "--workspace", str(scene.workspace),
-        cwd=tmp_path, env={"AUTOPACK_REPLAY": str(cassette)}, timeout=50,
+        cwd=tmp_path, env={"AUTOPACK_REPLAY": str(cassette)}, timeout=50, warm=True,
     )  # fmt: skip
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "its worker is gone" in resumed.stderr
@@ -276,7 +276,7 @@ def test_a_phase_that_kills_its_worker_each_time_runs_out_of_attempts_and_is_fai
     lines = [builder_answer("p3"), auditor_answer("p3")]
     ended = run_script(
         "drain_queued_phases.py", "--run-id", "r1", "--database-url", scene.url, "--workspace", str(scene.workspace),
-        cwd=tmp_path, env={"AUTOPACK_REPLAY": str(write_cassette(tmp_path / "c.jsonl", lines))}, timeout=50,
+        cwd=tmp_path, env={"AUTOPACK_REPLAY": str(write_cassette(tmp_path / "c.jsonl", lines))}, timeout=50, warm=True,
     )  # fmt: skip
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "failed: p2" in ended.stdout

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support_incidents import Growth, outcome, query, small_run, states
+from tests.e2e.support_incidents import Growth, is_warm, outcome, query, small_run, states
 from tests.support import TELEMETRY_RUN, auditor_answer, builder_answer, git, run_script, write_cassette
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,13 @@ class Story:
         self.growth, self.workspace = growth, workspace
 
     def run(self, script: str, *arguments: str, exits: int = 0) -> str:
-        done = run_script(script, *arguments, cwd=self.workspace, env={"DATABASE_URL": self.growth.url})
+        done = run_script(
+            script,
+            *arguments,
+            cwd=self.workspace,
+            env={"DATABASE_URL": self.growth.url},
+            warm=is_warm(self.growth.url),
+        )
         assert done.returncode == exits, outcome(done)
         self.growth.check()
         assert len(states(self.growth.url, TELEMETRY_RUN)) == 10
@@ -88,13 +94,16 @@ def test_a_forced_drain_of_a_failed_phase_adds_an_attempt_and_keeps_the_failed_o
     )  # fmt: skip
     env = {"DATABASE_URL": growth.url, "AUTOPACK_REPLAY": str(cassette)}
     one = ("drain_one_phase.py", "--run-id", "r1", "--phase-id", "p1")
-    assert run_script("autopack", "run", "create", str(plan_file), cwd=workspace, env=env).returncode == 0
+    assert (
+        run_script("autopack", "run", "create", str(plan_file), cwd=workspace, env=env, warm=True).returncode
+        == 0
+    )
     growth.check()
 
-    failed = run_script(*one, cwd=workspace, env=env)
+    failed = run_script(*one, cwd=workspace, env=env, warm=True)
     assert failed.returncode == 1, outcome(failed)
     growth.check()
-    forced = run_script(*one, "--force", cwd=workspace, env=env)
+    forced = run_script(*one, "--force", cwd=workspace, env=env, warm=True)
     assert forced.returncode == 0, outcome(forced)
     growth.check()
 

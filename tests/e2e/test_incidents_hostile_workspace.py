@@ -141,7 +141,7 @@ def test_the_workspaces_settings_cannot_ask_for_the_database_or_a_key(
     growth = Growth(sqlite_url)
     done = run_script(
         "drain_queued_phases.py", "--run-id", "r1", cwd=workspace,
-        env={"DATABASE_URL": sqlite_url, "AUTOPACK_REPLAY": str(cassette)},
+        env={"DATABASE_URL": sqlite_url, "AUTOPACK_REPLAY": str(cassette)}, warm=True,
     )  # fmt: skip
     assert done.returncode == 3, outcome(done)
     assert "DATABASE_URL looks like a secret or a database, checks get none of these" in done.stderr

@@ -19,7 +19,7 @@ from tests.e2e.support_incidents import (
     states,
     until,
 )
-from tests.support import git, run_script, start_script
+from tests.support import git, run_script, start_warm
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ class Drain:
     def __init__(self, url: str, workspace: Path, cassette: Path) -> None:
         self.url, self.workspace, self.path = url, workspace, sqlite_path(url)
         self.env = {"DATABASE_URL": url, "AUTOPACK_REPLAY": str(cassette)}
-        self.process = start_script(*self.command, cwd=workspace, env=self.env)
+        self.process = start_warm(*self.command, cwd=workspace, env=self.env)
 
     command = ("drain_queued_phases.py", "--run-id", "r1", "--in-process")
 
@@ -57,7 +57,7 @@ class Drain:
 
     def bring_back_and_go_on(self) -> None:
         self.path.with_name(AWAY).rename(self.path)
-        resumed = run_script(*self.command, cwd=self.workspace, env=self.env)
+        resumed = run_script(*self.command, cwd=self.workspace, env=self.env, warm=True)
         assert resumed.returncode == 0, outcome(resumed)
         assert set(states(self.url, "r1").values()) == {"COMPLETE"}
         assert len(git(self.workspace, "log", "--format=%s", "main..autopack/r1").splitlines()) == 3

@@ -72,7 +72,7 @@ UNFIT = {
     ),
     "three of the tables": Unfit(
         make=three_tables, what="the database {path} holds tables of an earlier Autopack or a part of a schema (phases, runs, tiers)",
-        to_do="`autopack migrate` says what can be done; or name another with DATABASE_URL",
+        to_do="carries an earlier Autopack's into a copy beside it; or name another with DATABASE_URL",
     ),
     "older revision": Unfit(
         make=lambda path: whole(path, "UPDATE alembic_version SET version_num = '0000'"),
@@ -188,7 +188,8 @@ def test_the_scripts_themselves_refuse_it(name: str, workspace: Path, tmp_path: 
     UNFIT[name].make(path)
     before = listing(path.parent)
     done = run_script(
-        "drain_queued_phases.py", "--run-id", TELEMETRY_RUN, cwd=workspace, env={"DATABASE_URL": f"sqlite:///{path}"}
+        "drain_queued_phases.py", "--run-id", TELEMETRY_RUN, cwd=workspace, env={"DATABASE_URL": f"sqlite:///{path}"},
+        warm=True,
     )  # fmt: skip
     assert done.returncode == 3, outcome(done)
     assert UNFIT[name].what.format(path=path) in done.stderr
@@ -201,7 +202,7 @@ def test_serve_refuses_a_database_that_is_behind(workspace: Path, tmp_path: Path
     UNFIT["older revision"].make(path)
     before = path.read_bytes()
     done = run_script(
-        "autopack", "serve", "--port", "0", "--database-url", f"sqlite:///{path}", cwd=workspace
+        "autopack", "serve", "--port", "0", "--database-url", f"sqlite:///{path}", cwd=workspace, warm=True
     )
     assert done.returncode == 3, outcome(done)
     assert "this Autopack needs" in done.stderr

@@ -42,11 +42,11 @@ def project(tmp_path: Path) -> Project:
 def test_the_projects_own_database_is_found_from_below_and_refused_from_elsewhere(project: Project) -> None:
     path = project.migrate("autopack.db")
     for directory in (project.root, project.below):
-        done = run_script("db_identity_check.py", cwd=directory)
+        done = run_script("db_identity_check.py", cwd=directory, warm=True)
         assert done.returncode == 0, outcome(done)
         assert f"path: {path}" in done.stdout
         assert f"chosen_by: the default of the project in {project.root}" in done.stdout
-    lost = run_script("create_telemetry_collection_run.py", cwd=project.elsewhere)
+    lost = run_script("create_telemetry_collection_run.py", cwd=project.elsewhere, warm=True)
     assert lost.returncode == 3, outcome(lost)
     assert (
         f"there is no database at {project.elsewhere / 'autopack.db'}. Run `autopack migrate`" in lost.stderr
@@ -58,7 +58,7 @@ def test_a_relative_url_of_the_dotenv_means_one_file_from_everywhere_in_the_proj
     path = project.migrate("queue.db")
     (project.root / ".env").write_text("DATABASE_URL=sqlite:///queue.db\n", encoding="utf-8")
     for directory in (project.root, project.below):
-        done = run_script("db_identity_check.py", cwd=directory)
+        done = run_script("db_identity_check.py", cwd=directory, warm=True)
         assert done.returncode == 0, outcome(done)
         assert f"path: {path}" in done.stdout
         assert f"chosen_by: DATABASE_URL in {project.root / '.env'}" in done.stdout
@@ -74,7 +74,7 @@ def test_a_relative_url_of_the_environment_is_drained_where_its_file_is_and_refu
     env = {"DATABASE_URL": "sqlite:///queue.db", "AUTOPACK_REPLAY": str(cassette)}
     drain = ("drain_queued_phases.py", "--run-id", "r1", "--workspace", str(project.root))
     for directory in (project.below, project.elsewhere):
-        refused = run_script(*drain, cwd=directory, env=env)
+        refused = run_script(*drain, cwd=directory, env=env, warm=True)
         assert refused.returncode == 3, outcome(refused)
         assert f"there is no database at {directory / 'queue.db'}." in refused.stderr
         assert "DATABASE_URL in the environment" in refused.stderr
@@ -114,7 +114,7 @@ def test_the_database_of_an_overruled_dotenv_is_not_touched(project: Project, tm
     before = (project.root / "other.db").read_bytes()
     env = {"DATABASE_URL": url, "AUTOPACK_REPLAY": str(cassette)}
     drained = run_script(
-        "drain_one_phase.py", "--run-id", "r1", "--phase-id", "p1", cwd=project.root, env=env
+        "drain_one_phase.py", "--run-id", "r1", "--phase-id", "p1", cwd=project.root, env=env, warm=True
     )
     assert drained.returncode == 0, outcome(drained)
     assert states(url, "r1") == {"p1": "COMPLETE"}
@@ -127,7 +127,7 @@ def test_a_password_in_an_overruled_dotenv_is_not_shown(project: Project) -> Non
     secret = "DATABASE_URL=postgresql://me:hunter2@db.example/queue\n"
     (project.root / ".env").write_text(secret, encoding="utf-8")
     for command in (("autopack", "doctor"), ("db_identity_check.py",)):
-        done = run_script(*command, cwd=project.root, env={"DATABASE_URL": url})
+        done = run_script(*command, cwd=project.root, env={"DATABASE_URL": url}, warm=True)
         assert done.returncode == 0, outcome(done)
         assert "db.example/queue" in done.stdout
         assert "hunter2" not in done.stdout + done.stderr

@@ -32,7 +32,7 @@ def drain(llmock, vendor, sqlite_url, workspace, tmp_path):
         path.write_text(yaml.safe_dump(plan("live", phases)), encoding="utf-8")
         database = () if api_url else ("--database-url", sqlite_url)
         seeded = run_script(
-            "autopack", "run", "create", str(path), "--database-url", sqlite_url, cwd=tmp_path
+            "autopack", "run", "create", str(path), "--database-url", sqlite_url, cwd=tmp_path, warm=True
         )
         assert seeded.returncode == 0, seeded.stderr
         env = {
@@ -42,7 +42,7 @@ def drain(llmock, vendor, sqlite_url, workspace, tmp_path):
         where = ("--api-url", api_url) if api_url else ("--in-process",)
         return run_script(
             "drain_queued_phases.py", "--run-id", "live", *where, *database, "--workspace", str(workspace),
-            cwd=tmp_path, env=env,
+            cwd=tmp_path, env=env, warm=True,
         )  # fmt: skip
 
     return drain
@@ -156,7 +156,7 @@ def test_a_run_is_drained_and_every_request_is_a_row_as_the_provider_reported_it
 def test_a_remote_drain_over_a_live_server_does_the_same(drain, llmock, sqlite_url, workspace, tmp_path):
     llmock.add(*builds(built("p1"), built("p2")), *audits(APPROVED, json.dumps(APPROVED)))
     llmock.add(Fail(429, retry_after=0.4, match=BUILDING))
-    with served(sqlite_url, cwd=tmp_path) as url:
+    with served(sqlite_url, cwd=tmp_path, warm=True) as url:
         done = drain(phase("p1"), phase("p2"), api_url=url)
     assert done.returncode == 0, done.stderr
     assert set(states(sqlite_url).values()) == {"COMPLETE"}

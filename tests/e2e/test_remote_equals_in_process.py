@@ -114,22 +114,32 @@ def drained(url: str, workspace: Path, cassette: Path, way: list[str]) -> Ended:
     cwd, env = workspace.parent, {"AUTOPACK_REPLAY": str(cassette)}
     plan_file = cwd / "plan.json"
     plan_file.write_text(json.dumps(the_plan()))
-    created = run_script("autopack", "run", "create", str(plan_file), *way, cwd=cwd)
+    created = run_script("autopack", "run", "create", str(plan_file), *way, cwd=cwd, warm=True)
     assert created.returncode == 0, created.stderr
     codes, reasons, attempts = [], [], []
     for drain in (1, 2):
         done = run_script(
-            "drain_queued_phases.py", "--run-id", "r1", "--workspace", str(workspace), "--json", *way, cwd=cwd, env=env
+            "drain_queued_phases.py", "--run-id", "r1", "--workspace", str(workspace), "--json", *way, cwd=cwd, env=env, warm=True
         )  # fmt: skip
         record = json.loads(done.stdout)
         codes.append(done.returncode)
         reasons.append(record["reason"])
         attempts += record["attempts"]
         if drain == 1:
-            listed = run_script("autopack", "approvals", "list", "--run-id", "r1", "--json", *way, cwd=cwd)
+            listed = run_script(
+                "autopack", "approvals", "list", "--run-id", "r1", "--json", *way, cwd=cwd, warm=True
+            )
             (request,) = json.loads(listed.stdout)
             approved = run_script(
-                "autopack", "approvals", "approve", request["approval_id"], "--by", "me", *way, cwd=cwd
+                "autopack",
+                "approvals",
+                "approve",
+                request["approval_id"],
+                "--by",
+                "me",
+                *way,
+                cwd=cwd,
+                warm=True,
             )
             assert approved.returncode == 0, approved.stderr
     return Ended(codes=codes, reasons=reasons, attempts=attempts, rows=stored(url))
@@ -178,7 +188,7 @@ def test_a_remote_drain_leaves_the_same_rows_as_one_in_process(
     cassette = write_cassette(tmp_path / "cassette.jsonl", the_answers())
     (here, here_workspace), (there, there_workspace) = twins
     in_process = drained(here, here_workspace, cassette, ["--database-url", here])
-    with served(there, cwd=tmp_path) as address:
+    with served(there, cwd=tmp_path, warm=True) as address:
         remote = drained(there, there_workspace, cassette, ["--api-url", address])
 
     assert remote.codes == in_process.codes == [1, 1]

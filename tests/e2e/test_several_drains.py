@@ -24,7 +24,7 @@ from tests.support import (
     git,
     phase,
     plan,
-    start_script,
+    start_warm,
     write_cassette,
 )
 
@@ -108,7 +108,7 @@ def test_two_real_drains_build_one_linear_history_in_one_workspace(
         tmp_path / "cassette.jsonl", [auditor_answer(), *(builder_answer(each) for each in ids)]
     )
     drains = [
-        start_script(
+        start_warm(
             "drain_queued_phases.py", "--run-id", "r1", "--database-url", database_url, "--workspace", str(workspace),
             "--concurrency", "2", "--json", cwd=tmp_path, env={"AUTOPACK_REPLAY": str(cassette)},
         )

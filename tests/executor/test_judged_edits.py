@@ -9,6 +9,7 @@ from autopack.domain.edits import Format
 from autopack.domain.messages import Role
 from autopack.domain.phases import AttemptOutcome, FailureKind, PhaseState
 from autopack.domain.redaction import Redactor
+from autopack.domain.telemetry import ESTIMATIONS, Selection
 from tests.executor.support_pipeline import completion, files, major, review, staged
 from tests.support import git, make_workspace, phase
 
@@ -60,6 +61,10 @@ async def test_only_the_blocks_that_do_not_fit_are_asked_for_again(coded):
     assert "src/code.py, block 2: the lines to be replaced are not in the file" in told
     assert "all others are kept" in told
     assert "Did you mean" in told
+    ((first, again),) = [page async for page in coded.client.telemetry_pages(ESTIMATIONS, Selection())]
+    # What a part of an answer needs says nothing about whole ones, and is no kept or broken promise.
+    assert (first.budget_source, again.budget_source) == ("prior", "partial")
+    assert again.selected_budget <= first.selected_budget
 
 
 async def test_a_file_that_is_not_there_is_named_with_the_one_that_may_have_been_meant(coded):

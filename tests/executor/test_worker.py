@@ -368,7 +368,7 @@ async def test_batches_are_no_larger_than_asked_for(stage: Any) -> None:
     async with stage(phases=[phase(f"p{number}") for number in range(5)]) as on:
         drained = await on.drain(batch_size=2, max_batches=2)
         assert (drained.batches, len(on.runner.ran)) == (2, 4)
-        assert on.worker.stopped == "2 batches were asked for, and are done"
+        assert drained.stopped == "2 batches were asked for, and are done"
 
 
 async def test_the_first_failure_ends_the_drain_where_that_was_asked_for(stage: Any) -> None:

@@ -167,6 +167,7 @@ async def test_a_rate_limit_that_does_not_end_is_the_callers(
     with pytest.raises(ProviderLimit) as limit:
         await open_live(vendor, max_retries=3).complete(question, max_tokens=100, label=label)
     assert (limit.value.retry_after_seconds, sleeper.waits) == (2, [2.0, 2.0, 2.0])
+    assert limit.value.retries == 3
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from autopack.domain.messages import Usage
-from autopack.llm.pricing import PricedCost, cost_usd, worst_case_cost_usd
+from autopack.llm.pricing import TABLE_ONLY, PricedCost, cost_usd, worst_case_cost_usd
 
 USAGE = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
 
@@ -37,7 +37,7 @@ def test_unknown_stays_unknown(model, provider, usage):
 
 
 def test_what_the_provider_reports_goes_first():
-    assert cost_usd("gpt-4o", "openai", USAGE, 0.5) == PricedCost(cost_usd=0.5, source="provider")
+    assert TABLE_ONLY.cost(("gpt-4o",), "openai", USAGE, 0.5) == PricedCost(cost_usd=0.5, source="provider")
 
 
 def test_the_worst_case_is_never_below_the_real_cost():

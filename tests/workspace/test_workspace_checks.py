@@ -262,6 +262,7 @@ def test_only_limits_that_are_named_are_part_of_a_baselines_key():
         ("[checks]\ntimeout_seconds = nan", "timeout_seconds"),
         ("[checks]\nenv = {A = 1}", "env"),
         ("[checks]\nenv = {DATABASE_URL = 'x'}", "DATABASE_URL"),
+        ("[checks]\nenv = {TELEMETRY_DATABASE_URL = 'x'}", "TELEMETRY_DATABASE_URL"),
     ],
 )
 def test_settings_of_the_wrong_shape_are_refused(text: str, word: str):

@@ -6,7 +6,21 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 import autopack
-from autopack.api import approvals, attempts, baselines, identity, phases, problems, runs
+from autopack.api import (
+    approvals,
+    attempts,
+    baselines,
+    estimates,
+    estimator,
+    identity,
+    metrics,
+    phases,
+    problems,
+    runs,
+    telemetry,
+    triage,
+    usage,
+)
 from autopack.api.cleanup import cleaned_up
 from autopack.api.guard import Access, Guard
 from autopack.clock import Clock
@@ -40,6 +54,20 @@ def create_app(
     app.state.clock = clock or Clock()
     app.add_middleware(Guard)
     problems.install(app)
-    for part in (identity, runs, phases, attempts, approvals, baselines):
-        app.include_router(part.router)
+    for part in (
+        identity,
+        runs,
+        phases,
+        attempts,
+        approvals,
+        baselines,
+        estimates,
+        estimator,
+        telemetry,
+        metrics,
+        usage,
+        triage,
+    ):
+        # Not include_router: it would build every route once more for each app, at its first request.
+        app.router.routes.extend(part.router.routes)
     return app

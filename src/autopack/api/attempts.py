@@ -6,6 +6,8 @@ from autopack.api.deps import ClockDep, DatabaseDep
 from autopack.api.phases import take
 from autopack.db import attempts, calls
 from autopack.domain.calls import Reservation
+from autopack.domain.caps import cause_of, day_of
+from autopack.domain.phases import StateCause
 from autopack.schemas import (
     BudgetBody,
     FinishAnswer,
@@ -62,7 +64,15 @@ def lost(attempt_id: Id, body: LostBody, database: DatabaseDep, clock: ClockDep)
 
 @router.post("/attempts/{attempt_id}/budget")
 def budget(attempt_id: Id, body: BudgetBody, database: DatabaseDep, clock: ClockDep) -> dict[str, bool]:
-    """A call did not fit the run's caps: the run is paused, unless calls under way may still make room."""
+    """A call did not fit a cap: the run is paused, unless calls under way may still make room.
+
+    What lost workers of other runs hold of a day is given back first: nobody may ever claim there again.
+    """
+    now = clock.now()
+    if cause_of(body.reason) is StateCause.DAILY_CAP:
+        with database.transaction() as session:
+            if attempts.end_those_that_hold(session, day_of(now), now=now):
+                return {"paused": False}
     with database.transaction() as session:
         attempts.owned(session, attempt_id, body.lease_token)
-        return {"paused": calls.pause_for_budget(session, attempt_id, body.reason, now=clock.now())}
+        return {"paused": calls.pause_for_budget(session, attempt_id, body.reason, now=now)}

@@ -3,6 +3,7 @@
 stdout is the result, stderr is the talk. Heavy imports happen inside the commands, so that help is instant.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -12,7 +13,21 @@ from typing import Any
 
 import typer
 
-from autopack.cli import approvals, database, demo, drain, phases, review, runs
+from autopack.cli import (
+    approvals,
+    calibrate,
+    database,
+    demo,
+    drain,
+    merge,
+    phases,
+    replay_telemetry,
+    review,
+    runs,
+    telemetry,
+    triage,
+    usage,
+)
 from autopack.domain.redaction import RedactingFormatter, Redactor, secrets_of
 from autopack.errors import AutopackError
 
@@ -34,13 +49,21 @@ app.command("serve")(database.serve)
 app.command("drain")(drain.drain)
 app.command("drain-one")(drain.drain_one)
 app.command("probe")(drain.probe)
+app.command("triage")(triage.triage)
 app.command("undo")(review.undo)
 app.command("audit")(review.audit)
 app.command("seed-telemetry")(runs.seed_telemetry)
 app.command("demo")(demo.demo)
 app.add_typer(runs.app, name="run")
 app.add_typer(phases.app, name="phase")
+app.command("usage")(usage.usage)
+app.add_typer(usage.app, name="budget")
 app.add_typer(approvals.app, name="approvals")
+app.command("calibrate")(calibrate.calibrate)
+app.command("replay-telemetry")(replay_telemetry.replay_telemetry)
+app.add_typer(calibrate.app, name="estimator")
+telemetry.app.command("merge")(merge.merge)
+app.add_typer(telemetry.app, name="telemetry")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     _start_logging()
+    # What is imported stays: to look through it for garbage again and again is a tenth of a command's start.
+    gc.set_threshold(50_000)
     try:
         result = app(list(argv) if argv is not None else sys.argv[1:], standalone_mode=False)
         sys.stdout.flush()

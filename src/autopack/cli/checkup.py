@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autopack.bootstrap import open_chosen
-from autopack.db.identity import read_identity
+from autopack.db.apart import refuse_not_apart
+from autopack.db.identity import open_database, read_identity
 from autopack.db.location import locate
 from autopack.errors import AutopackError
-from autopack.settings import DatabaseChoice, choose_database, load_settings
+from autopack.settings import DatabaseChoice, choose_database, choose_telemetry_database, load_settings
 from autopack.workspace.git import GitWorkspace
 from autopack.workspace.sandbox import describe, open_sandbox
 
@@ -25,6 +26,7 @@ class Finding:
 
 async def examine(database_url: str | None) -> list[Finding]:
     findings = _database(database_url)
+    findings.append(_telemetry(database_url))
     findings.append(await _workspace())
     findings.append(await _sandbox())
     findings.append(_model())
@@ -78,6 +80,23 @@ def _schema(choice: DatabaseChoice) -> Finding:
     mode = f", journal {about.journal_mode} (SQLite {about.sqlite_version})" if about.path else ""
     detail = problem or f"{about.database_id} at revision {about.revision}{mode}"
     return Finding(name="database", ok=problem is None, detail=detail)
+
+
+def _telemetry(database_url: str | None) -> Finding:
+    """Whether telemetry has a database of its own, and that one is ready and really another."""
+    name = "telemetry database"
+    try:
+        choice = choose_telemetry_database()
+        if choice is None:
+            return Finding(name=name, ok=True, detail="none of its own (TELEMETRY_DATABASE_URL is not set)")
+        queue, location = choose_database(database_url), locate(choice.url, choice.directory)
+        refuse_not_apart(locate(queue.url, queue.directory), location)
+        with open_database(location, read_only=True) as database, database.transaction() as session:
+            about = read_identity(session, location)
+    except AutopackError as error:
+        return Finding(name=name, ok=False, detail=str(error))
+    detail = f"{about.database_id} at revision {about.revision}, {location.masked} ({choice.rule})"
+    return Finding(name=name, ok=True, detail=detail)
 
 
 def _integrity(answer: object) -> str | None:

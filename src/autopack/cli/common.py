@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from autopack.bootstrap import Connection
     from autopack.client import AutopackClient
-    from autopack.settings import Settings
+    from autopack.settings import DatabaseChoice, Settings
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -145,5 +145,36 @@ def with_client(
 def with_telemetry_client(
     api_url: str | None, database_url: str | None, do: Callable[["AutopackClient"], Awaitable[T]]
 ) -> T:
-    """Runs one conversation with the telemetry database, where there is one of its own; else with the queue's."""
-    return with_client(api_url, database_url, do)
+    """Runs one conversation with the telemetry database, where there is one of its own; else with the queue's.
+
+    A database or a server that the caller names goes before it.
+    """
+    import anyio
+
+    from autopack.bootstrap import Connection, open_client
+    from autopack.settings import load_settings
+
+    choice = None if api_url is not None or database_url is not None else telemetry_choice()
+    if choice is None:
+        return with_client(api_url, database_url, do)
+    connection, settings = Connection(api_url=None, choice=choice), load_settings()
+
+    async def talk() -> T:
+        async with open_client(connection, settings) as client:
+            return await do(client)
+
+    _banner(connection)
+    return anyio.run(talk)
+
+
+def telemetry_choice() -> "DatabaseChoice | None":
+    """The telemetry database, where one is named. Raises DatabaseRefused when it is the queue's, or a copy of that."""
+    from autopack.db.apart import refuse_not_apart
+    from autopack.db.location import locate
+    from autopack.settings import choose_database, choose_telemetry_database
+
+    choice = choose_telemetry_database()
+    if choice is not None:
+        queue = choose_database(None)
+        refuse_not_apart(locate(queue.url, queue.directory), locate(choice.url, choice.directory))
+    return choice

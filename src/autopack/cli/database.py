@@ -1,6 +1,7 @@
 """Commands about the database and its server: migrate, identity, doctor, serve."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,32 +10,93 @@ from autopack.cli.common import ApiUrl, DatabaseUrl, Json, check_address, result
 
 if TYPE_CHECKING:
     from autopack.db.identity import Identity
+    from autopack.db.location import Location
+    from autopack.db.migrate import Migrated
 
 
-def migrate(database_url: DatabaseUrl = None, as_json: Json = False) -> None:
-    """Bring the database to this version's schema; make it if it is missing. A backup is made first."""
+def migrate(
+    database_url: DatabaseUrl = None,
+    adopt: Annotated[
+        Path | None,
+        typer.Option("--adopt", help="Carry this database of the earlier Autopack into a copy beside it."),
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Name the copy (default: NAME.adopted.db).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring the database to this version's schema; make it if it is missing. A backup is made first.
+
+    A database of the earlier Autopack is never changed: its rows are carried into a copy beside it.
+    """
+    from autopack.cli.adopt import adopt_file
     from autopack.clock import utc_now
+    from autopack.db.adopt.source import looks_earlier
     from autopack.db.location import locate
     from autopack.db.migrate import migrate as run_migrations
     from autopack.settings import choose_database
 
+    if adopt is not None or into is not None:
+        _adopt(adopt, into, database_url, as_json=as_json)
+        return
     choice = choose_database(database_url)
     location = locate(choice.url, choice.directory)
     say(f"database: {location.masked} ({choice.rule})")
     for other in choice.overruled:
         say(f"  note: {other}")
-    done = run_migrations(location, now=utc_now)
-    if as_json:
-        result_json(
-            {"url": location.masked, "before": done.before, "after": done.after, "backup": done.backup}
-        )
+    if location.path is not None and looks_earlier(location.path):
+        adopt_file(location.path, None, as_json=as_json)
         return
+    beside = _telemetry_beside(location, database_url)
+    done = run_migrations(location, now=utc_now)
+    if not as_json:
+        _tell(done)
+    telemetry = run_migrations(beside, now=utc_now) if beside is not None else None
+    if as_json:
+        result_json(_record(done) | ({"telemetry": _record(telemetry)} if telemetry is not None else {}))
+    elif telemetry is not None:
+        _tell(telemetry, "telemetry: ")
+
+
+def _adopt(original: Path | None, into: Path | None, database_url: str | None, *, as_json: bool) -> None:
+    from autopack.cli.adopt import adopt_file
+    from autopack.errors import UsageError
+
+    if original is None:
+        raise UsageError("--into names the copy that --adopt FILE makes: name that FILE as well")
+    if database_url is not None:
+        raise UsageError("--adopt and --database-url exclude each other: --adopt makes a database of its own")
+    adopt_file(original, into, as_json=as_json)
+
+
+def _telemetry_beside(queue: "Location", database_url: str | None) -> "Location | None":
+    """The telemetry database, which is migrated as well, unless the caller named that very one."""
+    from autopack.db.apart import refuse_not_apart
+    from autopack.db.location import locate
+    from autopack.settings import choose_telemetry_database
+
+    choice = choose_telemetry_database()
+    if choice is None:
+        return None
+    location = locate(choice.url, choice.directory)
+    if database_url is not None and location.url == queue.url:
+        return None
+    refuse_not_apart(queue, location)
+    say(f"telemetry database: {location.masked} ({choice.rule})")
+    return location
+
+
+def _record(done: "Migrated") -> dict[str, Any]:
+    return {"url": done.location.masked, "before": done.before, "after": done.after, "backup": done.backup}
+
+
+def _tell(done: "Migrated", which: str = "") -> None:
     if done.backup is not None:
-        result(f"backup: {done.backup}")
+        result(f"{which}backup: {done.backup}")
     if done.changed:
-        result(f"migrated from {done.before or 'nothing'} to {done.after}")
+        result(f"{which}migrated from {done.before or 'nothing'} to {done.after}")
     else:
-        result(f"at {done.after} already: nothing to do")
+        result(f"{which}at {done.after} already: nothing to do")
 
 
 def identity(database_url: DatabaseUrl = None, api_url: ApiUrl = None, as_json: Json = False) -> None:

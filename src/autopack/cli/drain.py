@@ -21,6 +21,7 @@ from autopack.cli.common import (
     result_json,
     say,
 )
+from autopack.cli.merge import share_run
 from autopack.cli.tables import run_line
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def _drain(
     else:
         result(f"{finished.run.run_id}  {run_line(finished.run)}")
         result(f"ended: {finished.reason}")
+    share_run(connection, settings, request.run_id)
     return finished.exit_code
 
 
@@ -187,7 +189,7 @@ async def _until_interrupted(worker: "Worker", request: "Request") -> tuple["Dra
         group.start_soon(watch, group.cancel_scope)
         await worker.drain(request, drained)
         group.cancel_scope.cancel()
-    drained.stopped = worker.stopped
+    drained.stopped = drained.stopped or worker.stopped
     return drained, (received[0] if received else None)
 
 
@@ -268,6 +270,7 @@ def probe(
         for name, more in grown.items():
             result(f"{name}: {getattr(before, name)} -> {getattr(after, name)} (+{more})")
         result(f"verdict: {verdict}")
+    share_run(connection, settings, run_id)
     return 0 if verdict == "OK" else 1
 
 

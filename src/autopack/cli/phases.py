@@ -8,6 +8,7 @@ from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, body_of, result, 
 
 if TYPE_CHECKING:
     from autopack.client import AutopackClient
+    from autopack.domain.calls import CallRecord
     from autopack.domain.phases import Phase
 
 app = typer.Typer(help="Phases: show, requeue, skip.", no_args_is_help=True)
@@ -36,14 +37,21 @@ def show(
             f"  attempt {attempt.number}: {attempt.outcome or 'EXECUTING'}  {attempt.result_commit or ''}{reason}"
         )
     for call in calls:
-        tokens = (
-            f"{call.input_tokens} in, {call.output_tokens} out"
-            if call.input_tokens is not None
-            else "usage unknown"
-        )
-        result(
-            f"  call {call.role} {call.ask}: {call.status}, {tokens} of {call.request_max_tokens}, {call.finish_reason or call.error}"
-        )
+        result(f"  call {_call_line(call)}")
+
+
+def _call_line(call: "CallRecord") -> str:
+    """A call that was made here has a number and a maximum; one of another database may know its total alone."""
+    number = f" {call.ask}" if call.ask is not None else ""
+    most = f" of {call.request_max_tokens}" if call.request_max_tokens is not None else ""
+    ended = ", ".join(filter(None, [f"{_tokens(call)}{most}", call.finish_reason or call.error]))
+    return f"{call.role}{number}: {call.status}, {ended}"
+
+
+def _tokens(call: "CallRecord") -> str:
+    if call.input_tokens is not None:
+        return f"{call.input_tokens} in, {call.output_tokens} out"
+    return "usage unknown" if call.total_tokens is None else f"{call.total_tokens} in and out"
 
 
 def _change(

@@ -35,6 +35,10 @@ def phase_table(phases: Sequence["Phase"]) -> str:
                 (phase.result_commit or "-")[:12], why,
             )
         )  # fmt: skip
+    return columns(rows)
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from autopack.db import calls, events, phases, requests, runs
-from autopack.db.tables import AttemptRow, PhaseRow
+from autopack.db import calls, daily, events, phases, requests, runs
+from autopack.db.tables import AttemptRow, LlmUsageEventRow, PhaseRow
 from autopack.domain import lifecycle
 from autopack.domain.failures import judges_the_work
-from autopack.domain.phases import Attempt, AttemptOutcome, FailureKind, Outcome, Phase, PhaseState, RunState
+from autopack.domain.phases import Attempt, AttemptOutcome, FailureKind, Outcome, Phase, PhaseState
 from autopack.errors import LeaseLost, NotFound
 
 # Built once: building a statement costs more than running it.
@@ -119,7 +119,7 @@ def renew(
     """Keeps the lease. Returns its new end, and whether the run was cancelled meanwhile."""
     until = now + timedelta(seconds=lease_seconds)
     row = _update_owned(session, attempt_id, token, lease_expires_at=until)
-    return until, runs.row(session, row.run_id).state == RunState.CANCELLED
+    return until, runs.row(session, row.run_id).state in lifecycle.GIVEN_UP
 
 
 def finish(
@@ -181,7 +181,7 @@ def _settle_phase(
         actor=attempt.worker, now=now, outcome=outcome.outcome, state=after.state, failure_kind=outcome.failure_kind,
     )  # fmt: skip
     waits = after.state in (PhaseState.QUEUED, PhaseState.GATE)
-    if waits and runs.row(session, after.run_id).state == RunState.CANCELLED:
+    if waits and runs.row(session, after.run_id).state in lifecycle.GIVEN_UP:
         session.execute(
             update(PhaseRow)
             .where(PhaseRow.run_id == after.run_id, PhaseRow.phase_id == after.phase_id)
@@ -209,6 +209,20 @@ def _failed_before(session: Session, attempt: AttemptRow, outcome: Outcome) -> l
 def expired(session: Session, run_id: str, *, now: datetime) -> Sequence[AttemptRow]:
     """Those whose worker did not renew, locked."""
     return session.scalars(_EXPIRED, {"run": run_id, "now": now}).all()
+
+
+def end_those_that_hold(session: Session, day: str, *, now: datetime) -> int:
+    """Gives back the expired tries of any run that hold room in a day's caps. Returns how many there were."""
+    held = select(LlmUsageEventRow.attempt_id).where(*daily.is_under_way(day))
+    rows = session.scalars(
+        select(AttemptRow)
+        .where(AttemptRow.id.in_(held), AttemptRow.outcome.is_(None), AttemptRow.lease_expires_at < now)
+        .order_by(AttemptRow.run_id, AttemptRow.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    phases.lock(session, [(row.run_id, row.phase_id) for row in rows])
+    give_back_expired(session, rows, now=now)
+    return len(rows)
 
 
 def give_back_expired(session: Session, rows: Sequence[AttemptRow], *, now: datetime) -> None:

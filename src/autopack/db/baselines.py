@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from autopack.db import runs
+from autopack.db.insert_once import insert_once
 from autopack.db.tables import CheckBaselineRow
 from autopack.domain.phases import JsonObject
 
@@ -23,14 +23,10 @@ def store(
 ) -> JsonObject:
     """The report that is kept: of two that are stored at once, the first, and both workers go on with it."""
     runs.row(session, run_id)
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(
-        insert(_Table)
-        .values(
-            run_id=run_id, base_commit=base_commit, checks_hash=checks_hash, report=report, created_at=now
-        )
-        .on_conflict_do_nothing()
-    )
+    made = insert_once(
+        session, _Table, run_id=run_id, base_commit=base_commit, checks_hash=checks_hash, report=report, created_at=now
+    )  # fmt: skip
+    session.execute(made)
     kept = _report(session, run_id, base_commit, checks_hash)
     assert kept is not None
     return kept

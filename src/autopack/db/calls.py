@@ -6,24 +6,23 @@ An answer that reached us is never paid for again: a new try of the phase finds 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, false, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from autopack.db import events, phases, runs
+from autopack.db import caps, daily, events, phases, runs
 from autopack.db.tables import (
     AttemptRow,
     LlmResponseRow,
     LlmUsageEventRow,
-    PhaseRow,
-    RunRow,
     TokenBudgetEscalationRow,
     TokenEstimationEventRow,
 )
-from autopack.domain import lifecycle
+from autopack.domain import lifecycle, money
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, EstimateMade, Reservation
-from autopack.domain.messages import ProviderMode, Role
+from autopack.domain.caps import cause_of, day_of
+from autopack.domain.messages import ProviderMode, Role, Usage
 from autopack.domain.phases import UNJUDGED, FailureKind, Phase, StateCause
-from autopack.errors import BudgetReached, LeaseLost, NotFound
+from autopack.errors import LeaseLost, NotFound
 
 # Every end of an attempt asks these two; building a statement costs more than running it.
 _STILL_RESERVED = select(LlmUsageEventRow).where(
@@ -61,7 +60,7 @@ def reserve(
         )
     if (journaled := _journaled(session, attempt, request)) is not None:
         return journaled
-    _hold(session, attempt.run_id, request)
+    caps.hold(session, attempt.run_id, request, now=now)
     ask = 1 + _answered(session, attempt.run_id, attempt.phase_id, request.role)
     session.execute(
         insert(LlmUsageEventRow).values(
@@ -69,17 +68,25 @@ def reserve(
             role=request.role, ask=ask, status="reserved", provider=request.provider, model=request.model,
             provider_mode=request.provider_mode, request_key=request.request_key,
             request_max_tokens=request.max_tokens, reserved_tokens=request.reserve_tokens,
-            reserved_cost_usd=request.reserve_cost_usd, created_at=now,
+            reserved_cost_usd=_worst_case(request), created_at=now,
         )
     )  # fmt: skip
     return Reservation(call_id=request.call_id, ask=ask)
 
 
+def _worst_case(request: CallRequest) -> float | None:
+    """In whole nano-dollars, as the accounts hold it."""
+    cost = request.reserve_cost_usd
+    return None if cost is None else money.dollars(money.nanos_at_most(cost))
+
+
 def _answered(session: Session, run_id: str, phase_id: str, role: Role) -> int:
     table = LlmUsageEventRow
+    # What another database asked about a phase of this name is no ask of ours.
     query = select(func.count()).where(
-        table.run_id == run_id, table.phase_id == phase_id, table.role == role, table.status == "answered"
-    )
+        table.run_id == run_id, table.phase_id == phase_id, table.role == role, table.status == "answered",
+        table.origin == "local",
+    )  # fmt: skip
     return session.scalar(query) or 0
 
 
@@ -92,7 +99,9 @@ def _journaled(session: Session, attempt: AttemptRow, request: CallRequest) -> R
         .join(LlmUsageEventRow, LlmUsageEventRow.call_id == table.call_id)
         .where(
             table.run_id == attempt.run_id, table.phase_id == attempt.phase_id, table.role == request.role,
-            table.request_key == request.request_key, table.request_max_tokens >= request.max_tokens,
+            table.request_key == request.request_key,
+            # A whole answer is one to any budget; one that was cut would be cut again by no larger one.
+            or_(table.request_max_tokens >= request.max_tokens, LlmUsageEventRow.is_truncated.is_(False)),
             # A model that could not be reached says nothing about the answers that came before.
             or_(AttemptRow.outcome.in_(UNJUDGED), AttemptRow.failure_kind == FailureKind.MODEL_ERROR),
         )
@@ -106,58 +115,19 @@ def _journaled(session: Session, attempt: AttemptRow, request: CallRequest) -> R
     return Reservation(call_id=response.call_id, ask=row.ask, completion=response.completion)
 
 
-def _hold(session: Session, run_id: str, request: CallRequest) -> None:
-    """One statement checks the caps and sets the worst case aside: no other process can get in between."""
-    cost = request.reserve_cost_usd
-    tokens_fit = (RunRow.token_cap.is_(None)) | (
-        RunRow.tokens_used + RunRow.tokens_reserved + request.reserve_tokens <= RunRow.token_cap
-    )
-    room = RunRow.cost_usd + RunRow.cost_reserved_usd + (cost or 0.0) <= RunRow.cost_cap_usd
-    cost_fits = or_(RunRow.cost_cap_usd.is_(None), room if cost is not None else false())
-    held = session.execute(
-        update(RunRow)
-        .where(RunRow.id == run_id, tokens_fit, cost_fits)
-        .values(
-            tokens_reserved=RunRow.tokens_reserved + request.reserve_tokens,
-            cost_reserved_usd=RunRow.cost_reserved_usd + (cost or 0.0),
-        )
-        .returning(RunRow.id)
-    )
-    if held.first() is None:
-        _no_room(session, run_id, request)
-
-
-def _no_room(session: Session, run_id: str, request: CallRequest) -> None:
-    run = runs.row(session, run_id)
-    cap, used = run.token_cap, run.tokens_used + run.tokens_reserved
-    if cap is not None and used + request.reserve_tokens > cap:
-        raise BudgetReached(
-            f"token cap of run {run_id}: {cap} tokens, {run.tokens_used} used and {run.tokens_reserved} set aside; the next "
-            f"call may take up to {request.reserve_tokens}, so the cap would have to be {used + request.reserve_tokens} or more"
-        )
-    if request.reserve_cost_usd is None:
-        raise BudgetReached(
-            f"cost cap of run {run_id}: the price of {request.model} is unknown, so a call cannot be kept below "
-            f"{run.cost_cap_usd} USD; remove the cost cap or use a model with a known price"
-        )
-    raise BudgetReached(
-        f"cost cap of run {run_id}: {run.cost_cap_usd} USD, {run.cost_usd:.4f} used and {run.cost_reserved_usd:.4f} set aside; "
-        f"the next call may cost up to {request.reserve_cost_usd:.4f} USD"
-    )
-
-
 def pause_for_budget(session: Session, attempt_id: str, reason: str, *, now: datetime) -> bool:
-    """Pauses the run until a person raises the cap that was reached. False, and no pause, while a call is under way
-    that may leave room when it ends, or when the run has ended anyway.
+    """Pauses the run until a person raises the cap that was reached, or a day is over. False, and no pause, while a call
+    is under way that may leave room when it ends, or when the run has ended anyway.
     """
     row = session.get(AttemptRow, attempt_id)
     if row is None or runs.row(session, row.run_id, lock=True).state in lifecycle.DONE_STATES:
         return False
+    cause = cause_of(reason)
     table = LlmUsageEventRow
-    under_way = select(table.id).where(table.run_id == row.run_id, table.status == "reserved").limit(1)
-    if session.scalar(under_way) is not None:
+    of_run = (table.run_id == row.run_id, table.status == "reserved")
+    holding = daily.is_under_way(day_of(now)) if cause is StateCause.DAILY_CAP else of_run
+    if session.scalar(select(table.id).where(*holding).limit(1)) is not None:
         return False
-    cause = StateCause.COST_CAP if reason.startswith("cost cap") else StateCause.TOKEN_CAP
     runs.pause(session, row.run_id, actor="autopack", now=now, cause=cause, reason=reason)
     return True
 
@@ -186,10 +156,10 @@ def settle(session: Session, call_id: str, token: str, result: CallResult, *, no
         .where(table.call_id == call_id)
         .values(
             status="answered" if completion else "failed", completed_at=now, error=result.error, retries=result.retries,
-            duration_seconds=result.duration_seconds, usage_source=result.usage_source,
+            duration_seconds=result.duration_seconds, usage_source=_usage_source(result),
             input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, total_tokens=usage.total_tokens,
             cache_read_input_tokens=usage.cache_read_input_tokens, cache_write_input_tokens=usage.cache_write_input_tokens,
-            reasoning_output_tokens=usage.reasoning_output_tokens, cost_usd=result.cost_usd,
+            reasoning_output_tokens=usage.reasoning_output_tokens, cost_usd=_rounded(result.cost_usd),
             cost_source=result.cost_source, price_table_version=result.price_table_version,
             is_complete=completion is not None, is_truncated=result.is_truncated, finish_reason=result.finish_reason,
             response_id=result.response_id, first_token_seconds=result.first_token_seconds,
@@ -208,33 +178,33 @@ def settle(session: Session, call_id: str, token: str, result: CallResult, *, no
         )  # fmt: skip
 
 
+def _usage_source(result: CallResult) -> str:
+    """Of a refused request there is no usage that could be unknown: "none" tells it from "missing"."""
+    refused = result.completion is None and not result.may_have_been_paid
+    return "none" if refused and result.usage == Usage() else result.usage_source
+
+
+def _rounded(cost_usd: float | None) -> float | None:
+    return None if cost_usd is None else money.dollars(money.nanos(cost_usd))
+
+
 def _release(session: Session, row: LlmUsageEventRow, result: CallResult, *, late: bool) -> None:
-    """The reservation gives way to the real usage. Where that is unknown and may have been paid, it stays set aside."""
+    """The reservation gives way to the real usage. Where that is unknown and may have been paid, it stays set aside.
+
+    A late one gave its reservation back when it was abandoned, and counted as unknown until now.
+    """
     total = result.usage.total_tokens
-    free_tokens = 0 if late or (total is None and result.may_have_been_paid) else row.reserved_tokens
-    free_cost = (
-        0.0
-        if late or (result.cost_usd is None and result.may_have_been_paid)
-        else row.reserved_cost_usd or 0.0
+    keeps_tokens = late or (total is None and result.may_have_been_paid)
+    keeps_cost = late or (result.cost_usd is None and result.may_have_been_paid)
+    is_unknown = total is None and result.may_have_been_paid and _is_live(row)
+    change = caps.Change(
+        tokens_freed=0 if keeps_tokens else row.reserved_tokens,
+        nanos_freed=0 if keeps_cost else money.nanos(row.reserved_cost_usd or 0.0),
+        tokens_used=total or 0,
+        nanos_used=money.nanos(result.cost_usd or 0.0),
+        calls_of_unknown_usage=int(is_unknown) - int(late and _is_live(row)),
     )
-    if total:
-        session.execute(
-            update(PhaseRow)
-            .where(PhaseRow.run_id == row.run_id, PhaseRow.phase_id == row.phase_id)
-            .values(tokens_used=PhaseRow.tokens_used + total)
-        )
-    session.execute(
-        update(RunRow)
-        .where(RunRow.id == row.run_id)
-        .values(
-            tokens_reserved=RunRow.tokens_reserved - free_tokens,
-            cost_reserved_usd=func.abs(RunRow.cost_reserved_usd - free_cost),
-            tokens_used=RunRow.tokens_used + (total or 0),
-            cost_usd=RunRow.cost_usd + (result.cost_usd or 0.0),
-            calls_of_unknown_usage=RunRow.calls_of_unknown_usage
-            + int(total is None and result.may_have_been_paid),
-        )
-    )
+    caps.apply(session, row, change)
 
 
 def _is_live(row: LlmUsageEventRow) -> bool:
@@ -270,7 +240,9 @@ def _record_estimate(
             estimator_version=made.version, predicted_output_tokens=made.predicted_output_tokens,
             selected_budget=row.request_max_tokens, actual_output_tokens=result.usage.output_tokens,
             truncated=result.is_truncated, stop_reason=result.finish_reason, model=result.model or row.model,
-            provider_mode=row.provider_mode,
+            provider_mode=row.provider_mode, base_output_tokens=made.base_output_tokens,
+            reasoning_level=made.reasoning_level, model_family=made.model_family, budget_source=made.budget_source,
+            target_rate=made.target_rate, alpha=made.alpha, is_complete=result.completion is not None,
         )
     )  # fmt: skip
     if made.escalated_from is not None:
@@ -317,15 +289,11 @@ def _abandon(session: Session, row: LlmUsageEventRow) -> None:
         .where(LlmUsageEventRow.call_id == row.call_id, LlmUsageEventRow.status == "reserved")
         .values(status="abandoned", usage_source="missing", is_complete=False, error="no answer was recorded")
     )
-    session.execute(
-        update(RunRow)
-        .where(RunRow.id == row.run_id)
-        .values(
-            tokens_reserved=RunRow.tokens_reserved - row.reserved_tokens,
-            cost_reserved_usd=func.abs(RunRow.cost_reserved_usd - (row.reserved_cost_usd or 0.0)),
-            calls_of_unknown_usage=RunRow.calls_of_unknown_usage + int(_is_live(row)),
-        )
-    )
+    change = caps.Change(
+        tokens_freed=row.reserved_tokens, nanos_freed=money.nanos(row.reserved_cost_usd or 0.0),
+        calls_of_unknown_usage=int(_is_live(row)),
+    )  # fmt: skip
+    caps.apply(session, row, change)
 
 
 def telemetry_counts(session: Session, run_id: str, phase_id: str | None = None) -> dict[str, int]:

@@ -17,17 +17,15 @@ def stopped(session: Session, run: RunRow, now: datetime) -> Idle | None:
     """Why nothing of this run may be claimed at all, whatever is due; None when something may."""
     if run.state == RunState.PAUSED:
         capped = run.state_cause in CAP_CAUSES
-        how = (
-            f"raise the cap, then `autopack run resume {run.id}`"
-            if capped
-            else f"`autopack run resume {run.id}` goes on"
-        )
+        how = _how_to_go_on(run, capped=capped)
         reason = IdleReason.BUDGET if capped else IdleReason.PAUSED
         return Idle(
             reason=reason, detail=f"run {run.id} is paused ({run.state_reason or 'by a person'}); {how}"
         )
     if run.state == RunState.CANCELLED:
         return Idle(reason=IdleReason.CANCELLED, detail=f"run {run.id} is cancelled")
+    if run.state == RunState.DONE_FAILED_BUDGET_EXHAUSTED:
+        return Idle(reason=IdleReason.BUDGET, detail=f"run {run.id} was given up ({run.state_reason})")
     limit = run.max_duration_minutes
     if (
         limit
@@ -39,6 +37,14 @@ def stopped(session: Session, run: RunRow, now: datetime) -> Idle | None:
         runs.pause(session, run.id, actor="autopack", now=now, cause=StateCause.DURATION, reason=why)
         return Idle(reason=IdleReason.BUDGET, detail=why)
     return None
+
+
+def _how_to_go_on(run: RunRow, *, capped: bool) -> str:
+    if run.state_cause == StateCause.DAILY_CAP:
+        return f"raise that cap (`autopack budget set`) or wait for the next day, then `autopack run resume {run.id}`"
+    if capped:
+        return f"raise the cap, then `autopack run resume {run.id}`"
+    return f"`autopack run resume {run.id}` goes on"
 
 
 def explain(session: Session, run: RunRow, next_due: Select[int], now: datetime) -> Idle:

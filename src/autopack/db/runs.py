@@ -174,7 +174,10 @@ def resume(session: Session, run_id: str, *, caps: dict[str, Any], actor: str, n
 
 
 def cancel(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
-    """Queued and waiting phases are CANCELLED now; an executing one is told at its next renewal."""
+    """Queued and waiting phases are CANCELLED now; an executing one is told at its next renewal.
+
+    A run that is paused for a cap ends as DONE_FAILED_BUDGET_EXHAUSTED: the work left was not afforded.
+    """
     # All of them, before the run: one that comes to be queued meanwhile may be locked by who waits for the run.
     session.execute(_PHASES_LOCKED, {"run": run_id}).all()
     found = row(session, run_id, lock=True)
@@ -186,7 +189,12 @@ def cancel(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
         .values(state=PhaseState.CANCELLED, updated_at=now, completed_at=now)
     )
     requests.void(session, run_id, None, reason=f"the run was cancelled by {actor}", actor=actor, now=now)
-    set_state(session, run_id, RunState.CANCELLED, actor=actor, now=now, cause=StateCause.PERSON)
+    cause = StateCause(found.state_cause) if found.state_cause else None
+    state = lifecycle.given_up(RunState(found.state), cause)
+    if state is RunState.CANCELLED:
+        set_state(session, run_id, state, actor=actor, now=now, cause=StateCause.PERSON)
+    else:
+        set_state(session, run_id, state, actor=actor, now=now, cause=cause, reason=found.state_reason)
 
 
 def advance(session: Session, run_id: str, commit: str, *, holds: Collection[str]) -> None:

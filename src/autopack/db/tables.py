@@ -272,6 +272,8 @@ class TokenEstimationEventRow(Base):
         UniqueConstraint("call_id"),
         CheckConstraint(_ORIGINS, name="origin"),
         Index("ix_token_estimation_v2_events_run_id", "run_id", "phase_id"),
+        # The last live ones, newest first; asked before each builder call.
+        Index("ix_token_estimation_v2_events_live", "provider_mode", "event_id"),
         # Counts how often the promise was kept; asked before each builder call.
         Index(
             "ix_token_estimation_v2_events_online",
@@ -465,7 +467,7 @@ class TriageSessionRow(Base):
 
 
 class TriageItemRow(Base):
-    """A phase that a session tried, in the order of trying; `result` is NULL while it is under way."""
+    """A phase that a session tried, in the order of trying. While it is under way, `result` says by whom, and what was before."""
 
     __tablename__ = "triage_items"
     __table_args__ = (_phase_key(),)

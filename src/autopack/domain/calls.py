@@ -37,10 +37,18 @@ class Reservation:
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateMade:
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
     predicted_output_tokens: int
     version: str
     features: JsonObject
     escalated_from: int | None = None
+    base_output_tokens: float | None = None
+    reasoning_level: str | None = None
+    model_family: str | None = None
+    budget_source: str | None = None
+    target_rate: float | None = None
+    alpha: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

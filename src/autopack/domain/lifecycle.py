@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 
 from autopack.domain.failures import Action, action, judges_the_work, retryable
 from autopack.domain.phases import (
+    CAP_CAUSES,
     AttemptOutcome,
     FailureKind,
     Outcome,
     Phase,
     PhaseState,
     RunState,
+    StateCause,
 )
 
 BACKOFF = timedelta(seconds=5)
@@ -24,6 +26,8 @@ _GIVEN_BACK = frozenset({AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED})
 REQUEUEABLE = frozenset({PhaseState.FAILED, PhaseState.SKIPPED, PhaseState.CANCELLED, PhaseState.GATE})
 SKIPPABLE = frozenset({PhaseState.QUEUED, PhaseState.FAILED, PhaseState.GATE, PhaseState.CANCELLED})
 DONE_STATES = frozenset(state for state in RunState if state.startswith("DONE_")) | {RunState.CANCELLED}
+GIVEN_UP = frozenset({RunState.CANCELLED, RunState.DONE_FAILED_BUDGET_EXHAUSTED})
+"""A person ended the run with work left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,12 @@ def backoff(attempts: int) -> timedelta:
     return min(MAX_BACKOFF, BACKOFF * float(2**doublings))
 
 
+def given_up(state: RunState, cause: StateCause | None) -> RunState:
+    """What a run becomes that a person cancels: of one that waits for a higher cap, the budget was the end."""
+    is_capped = state is RunState.PAUSED and cause in CAP_CAUSES
+    return RunState.DONE_FAILED_BUDGET_EXHAUSTED if is_capped else RunState.CANCELLED
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhaseStates:
     """Which states occur among a run's phases."""
@@ -136,8 +146,8 @@ class PhaseStates:
 
 
 def run_state(current: RunState, states: PhaseStates) -> RunState:
-    """What the run is, from its phases. PAUSED and CANCELLED are a person's word and stay."""
-    if current in (RunState.PAUSED, RunState.CANCELLED):
+    """What the run is, from its phases. PAUSED, and what was given up, are a person's word and stay."""
+    if current is RunState.PAUSED or current in GIVEN_UP:
         return current
     if states.has(PhaseState.QUEUED, PhaseState.EXECUTING, PhaseState.GATE):
         return RunState.QUEUED if current is RunState.QUEUED else RunState.RUNNING
@@ -152,11 +162,27 @@ def run_state(current: RunState, states: PhaseStates) -> RunState:
     return RunState.DONE_SUCCESS
 
 
-_NOISE = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|(?:/[\w.@+-]+)+/?|\d+(?:[.:,]\d+)*", re.I)
+# Each part begins where a word does, or looks at a bounded stretch: a reason is read in time linear in its length.
+_NOISE = re.compile(
+    r"""
+      (?<!\S)[^\s|]*(?:\|[^\s|]*){4}                                                    # a worker's name
+    | \b[a-z]{2,10}://\S+                                                              # an address
+    | \b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b | 0x[0-9a-f]+ | \b[0-9a-f]{8,}\b  # ids in hexadecimal
+    | \b(?-i:(?=\w*\d)(?=\w*[A-Z])(?=\w*[a-z]))\w{16,}\b                             # other ids: req_011CSHoEeqs5C35
+    | \b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\ ?(?:Z|UTC|[+-]\d\d:?\d\d))?\b  # moments
+    | \b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?(?=\ \d)
+    | \b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}(?=,?\ (?:[a-z]{3,9}\.?\ )?\d)
+    | \b[a-z]:\\[^\s:*?"<>|]+                                                          # a path, of Windows or not
+    | (?<![\w.@+-])[\w.@+-]*(?:(?:/[\w.@+-]+)+/?
+        |\.(?:py|pyi|js|jsx|ts|tsx|json|toml|ya?ml|md|txt|html|css|sql|sh|go|rs|java|c|h|cpp|cfg|ini|lock)\b)
+    | \d+(?:[.:,]\d+)*
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def failure_signature(kind: FailureKind | None, reason: str | None) -> str | None:
-    """The failure without its accidents (numbers, times, paths, addresses), hashed: equal for equal causes."""
+    """The failure without its accidents (numbers, ids, times, paths, addresses), hashed: equal for equal causes."""
     if kind is None:
         return None
     text = " ".join(_NOISE.sub("#", reason or "").split())[:2000]

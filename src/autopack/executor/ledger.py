@@ -21,9 +21,9 @@ from autopack.domain.messages import (
 )
 from autopack.domain.phases import Claim
 from autopack.domain.storable import storable, storable_text
-from autopack.errors import ApiUnreachable, AutopackError, IncompleteResponse
-from autopack.llm import pricing
+from autopack.errors import ApiUnreachable, AutopackError, IncompleteResponse, ModelError
 from autopack.llm.base import LLM
+from autopack.llm.pricing import TABLE_ONLY, Prices
 
 CUT_ANSWERS_TAKEN = 3
 RECORD_SECONDS = 60.0
@@ -39,6 +39,7 @@ class Ledger:
     """The commit that the prompts are made from."""
     redact: Callable[[str], str] = lambda text: text
     """Takes secrets out of what is sent: a file of the workspace, or what a check printed, may hold one."""
+    prices: Prices = TABLE_ONLY
 
     async def ask(
         self,
@@ -96,7 +97,7 @@ class Ledger:
         texts = [message.text for message in messages] + ([str(tool.schema)] if tool else [])
         most_input = input_token_bound(*texts)
         live = llm.provider_mode is ProviderMode.LIVE
-        cost = pricing.worst_case_cost_usd(llm.model, llm.provider, most_input, max_tokens) if live else 0.0
+        cost = self.prices.worst_case_usd(llm.model, llm.provider, most_input, max_tokens) if live else 0.0
         return CallRequest(
             call_id=self.clock.new_id(), role=role, provider=llm.provider, model=llm.model,
             provider_mode=llm.provider_mode, request_key=request_key(llm.model, messages, tool),
@@ -136,5 +137,6 @@ def _failure(error: AutopackError, estimate: EstimateMade | None) -> CallResult:
     cut = isinstance(error, IncompleteResponse)
     # A request that was refused is no builder call that an estimate could be held against.
     return CallResult(
-        error=f"{error.code}: {error}"[:2000], may_have_been_paid=cut, estimate=estimate if cut else None
-    )
+        error=f"{error.code}: {error}"[:2000], may_have_been_paid=cut, estimate=estimate if cut else None,
+        retries=error.retries if isinstance(error, ModelError) else 0,
+    )  # fmt: skip

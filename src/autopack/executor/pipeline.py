@@ -28,6 +28,7 @@ from autopack.executor.prompt import MAX_DIFF_CHARS
 from autopack.executor.proposal import PlanRefused, Proposal, apply_plan
 from autopack.executor.record import Record, diff_hash
 from autopack.llm.base import LLM
+from autopack.llm.pricing import TABLE_ONLY, Prices
 from autopack.workspace.git import BaseMoved, GitWorkspace
 from autopack.workspace.trees import EditNotApplicable
 
@@ -82,6 +83,7 @@ class Pipeline:
     """What the person asked for; None leaves it to the phase and the policy."""
     redact: Callable[[str], str] = lambda text: text
     lease_seconds: float = 60.0
+    prices: Prices = TABLE_ONLY
     # One phase at a time is put on the branch: a moved base means that the checks run again.
     _branch: anyio.Lock = field(default_factory=anyio.Lock)
 
@@ -115,8 +117,8 @@ class Pipeline:
         ground = await read_ground(self.git, await find_base(self.git, claim))
         record.stands_on(ground)
         ledger = Ledger(
-            client=self.client, claim=claim, clock=self.clock, base=ground.base, redact=self.redact
-        )
+            client=self.client, claim=claim, clock=self.clock, base=ground.base, redact=self.redact, prices=self.prices
+        )  # fmt: skip
         step("building")
         work = await self._made(claim, ground, await self._proposal(claim, ledger, ground, record), record)
         checked = await self._checked(claim, work, record, step)

@@ -146,7 +146,7 @@ class Worker:
                 break
             self._report(Progress(kind="batch", detail=f"batch {batch} done"))
             if request.max_batches is not None and batch >= request.max_batches:
-                self._stop = f"{batch} batches were asked for, and are done"
+                drained.stopped = f"{batch} batches were asked for, and are done"
                 break
 
     async def _resume_dead_workers(self, run_id: str) -> None:

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from autopack.clock import Clock
 from autopack.domain.messages import CallLabel, Completion, Message, ProviderMode, Tool, request_key
-from autopack.errors import ModelNotReady
+from autopack.errors import ModelError, ModelNotReady
 from autopack.llm import pricing
 from autopack.llm.base import LLM, Unanswered
 from autopack.llm.cassette import Cassette, load
@@ -39,6 +39,7 @@ class ModelConfig:
     anthropic_api_key: str | None = field(default=None, repr=False)
     replay_file: Path | None = None
     record_file: Path | None = None
+    prices: pricing.Prices = pricing.TABLE_ONLY
     request_timeout_seconds: float = 900.0
     """For one whole answer."""
     stall_timeout_seconds: float = 180.0
@@ -140,8 +141,12 @@ class Gateway:
                 reply = await provider.ask(messages, max_tokens=max_tokens, tool=tool, headers=headers)
                 return self._completion(reply, retries)
             except Unanswered as failure:
+                failure.error.retries = retries
                 await self._sleep(self._wait_before_asking_again(failure, retries))
                 retries += 1
+            except ModelError as error:
+                error.retries = retries
+                raise
 
     def _wait_before_asking_again(self, failure: Unanswered, retries: int) -> float:
         """In seconds. Raises what the failure means where there is no try left, or none soon enough."""
@@ -184,11 +189,8 @@ class Gateway:
     def _cost(self, reply: "Reply") -> pricing.PricedCost:
         if self.provider_mode is ProviderMode.REPLAY:
             return pricing.PricedCost(cost_usd=0.0, source="replay")
-        answered_by = reply.model or self._target.name
-        cost = pricing.cost_usd(answered_by, self.provider, reply.usage, reply.reported_cost_usd)
-        if cost.cost_usd is None and answered_by != self._target.name:
-            return pricing.cost_usd(self._target.name, self.provider, reply.usage)
-        return cost
+        names = dict.fromkeys((reply.model or self._target.name, self._target.name))
+        return self._config.prices.cost(tuple(names), self.provider, reply.usage, reply.reported_cost_usd)
 
     async def _provider(self) -> "Provider":
         async with self._opening:

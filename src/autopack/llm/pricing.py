@@ -1,28 +1,59 @@
-"""What a request costs, from the price table that comes with genai-prices: no network, and unknown stays unknown.
+"""What a request costs, from a person's price file and the table that comes with genai-prices: no network, and unknown
+stays unknown.
 
 `provider` is "openai", "anthropic", or the address of another service without its scheme, as `LLM.provider` says.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autopack.domain.messages import Usage
+from autopack.llm.price_file import NO_FILE, PriceFile
 
 VENDORS = frozenset({"openai", "anthropic"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class PricedCost:
-    """`source` is "provider" or "genai-prices"; all None when nobody knows the price."""
+    """`source` is "provider", "override" or "genai-prices"; all None when nobody knows the price."""
 
     cost_usd: float | None = None
     source: str | None = None
     version: str | None = None
 
 
-def cost_usd(model: str, provider: str, usage: Usage, reported_usd: float | None = None) -> PricedCost:
-    """The cost of a request that was answered; what the provider reports goes before the table."""
-    if reported_usd is not None:
-        return PricedCost(cost_usd=reported_usd, source="provider")
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """What the provider reports goes before the person's file, and that before the table."""
+
+    file: PriceFile = NO_FILE
+
+    def cost(
+        self, models: Sequence[str], provider: str, usage: Usage, reported_usd: float | None = None
+    ) -> PricedCost:
+        """Of a request that was answered; the first name that has a price counts: a provider may answer under another."""
+        if reported_usd is not None:
+            return PricedCost(cost_usd=reported_usd, source="provider")
+        for model in models:
+            listed = self.file.find(provider, model)
+            if listed is not None and (cost := listed.cost(usage)) is not None:
+                return PricedCost(cost_usd=float(cost), source="override", version=self.file.version)
+        costs = (cost_usd(model, provider, usage) for model in models)
+        return next((cost for cost in costs if cost.cost_usd is not None), PricedCost())
+
+    def worst_case_usd(self, model: str, provider: str, input_tokens: int, max_tokens: int) -> float | None:
+        """The most that a request can cost; None where nobody knows the price."""
+        listed = self.file.find(provider, model)
+        if listed is not None:
+            return float(listed.worst_case(input_tokens, max_tokens))
+        return worst_case_cost_usd(model, provider, input_tokens, max_tokens)
+
+
+TABLE_ONLY = Prices()
+
+
+def cost_usd(model: str, provider: str, usage: Usage) -> PricedCost:
+    """The cost of a request that was answered, as the table has it."""
     if usage.input_tokens is None or usage.output_tokens is None:
         return PricedCost()
     price = _price(

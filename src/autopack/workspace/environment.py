@@ -10,7 +10,8 @@ from autopack.errors import InvalidInput
 
 _PASSED_ON = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+|TZ")
 _SECRET = re.compile(
-    r"(TELEMETRY_)?DATABASE_URL|AUTOPACK_.*|(.*_)?API_KEY|(.*_)?TOKEN|(.*_)?SECRET|.*PASSWORD.*", re.IGNORECASE
+    r"(TELEMETRY_)?DATABASE_URL|AUTOPACK_.*|(.*_)?API_KEY|(.*_)?TOKEN|(.*_)?SECRET|.*PASSWORD.*",
+    re.IGNORECASE,
 )
 _OURS = {"HOME", "TMPDIR", "TMP", "TEMP"}
 # Tool managers put small programs on PATH that look for the real ones below HOME, which a check does not have.
