@@ -1,6 +1,5 @@
 """The main job: drain a run, drain one phase of it, or probe that a phase leaves telemetry behind."""
 
-import signal
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from autopack.cli.common import (
     result_json,
     say,
 )
+from autopack.cli.interrupts import until_interrupted
 from autopack.cli.merge import share_run
 from autopack.cli.tables import run_line
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from autopack.bootstrap import Connection, Seat
     from autopack.client import AutopackClient
     from autopack.domain.phases import Run
-    from autopack.executor.worker import Drained, Request, Worker
+    from autopack.executor.worker import Drained, Request
     from autopack.schemas import TelemetryCounts
     from autopack.settings import Settings
 
@@ -146,7 +146,7 @@ async def run_drain(
 
     from autopack.bootstrap import open_worker
     from autopack.cli.display import open_display
-    from autopack.executor.worker import one_error
+    from autopack.executor.worker import Drained, one_error
 
     started = time.monotonic()
     run = await client.run(request.run_id)
@@ -158,39 +158,14 @@ async def run_drain(
             open_worker(client, request.run_id, settings, workspace, report=show) as seat,
         ):
             _say_what_works(seat)
-            drained, number = await _until_interrupted(seat.worker, request)
+            drained = Drained()
+            number = await until_interrupted(lambda: seat.worker.drain(request, drained), seat.worker.stop)
+            drained.stopped = drained.stopped or seat.worker.stopped
     run = await client.run(request.run_id)
     code, reason = judge(run, drained, request, number)
     return Finished(
         run=run, drained=drained, exit_code=code, reason=reason, seconds=time.monotonic() - started
     )
-
-
-async def _until_interrupted(worker: "Worker", request: "Request") -> tuple["Drained", int | None]:
-    """The drain, and the signal that ended it: the first lets the phase end, the second gives it back."""
-    import anyio
-
-    from autopack.executor.worker import Drained
-
-    drained, received = Drained(), []
-
-    async def watch(scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for number in signals:
-                received.append(number)
-                if len(received) > 1:
-                    say("giving back what is executing")
-                    scope.cancel()
-                    return
-                say("interrupted: the phase that is executing ends first; once more gives it back")
-                worker.stop(f"interrupted by {signal.Signals(number).name}")
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch, group.cancel_scope)
-        await worker.drain(request, drained)
-        group.cancel_scope.cancel()
-    drained.stopped = drained.stopped or worker.stopped
-    return drained, (received[0] if received else None)
 
 
 def _say_what_works(seat: "Seat") -> None:

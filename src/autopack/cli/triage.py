@@ -1,6 +1,5 @@
 """Triage: failed phases of all runs are tried again, sample first, and each try says what it brought."""
 
-import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +20,8 @@ from autopack.cli.common import (
     result_json,
     say,
 )
+from autopack.cli.interrupts import until_interrupted
+from autopack.cli.merge import share_run
 
 if TYPE_CHECKING:
     from autopack.bootstrap import Connection
@@ -77,6 +78,8 @@ def triage(
     connection, settings = connection_for(api_url, in_process, database_url)
     record = anyio.run(_triage, connection, settings, asked)
     result_json(record) if as_json else _show(record)
+    for tried in () if dry_run else sorted({trial["run_id"] for trial in record["phases"]}):
+        share_run(connection, settings, tried)
     return int(record["exit_code"])
 
 
@@ -96,7 +99,7 @@ async def _triage(connection: "Connection", settings: "Settings", asked: Asked) 
             await controller.load(resumed=asked.resume)
             if asked.dry_run:
                 return _outlook_record(controller, asked)
-            number = await _until_interrupted(controller)
+            number = await until_interrupted(lambda: _begun(controller), controller.stop)
             return _record(controller, number)
 
 
@@ -147,30 +150,10 @@ def _controller(
     )  # fmt: skip
 
 
-async def _until_interrupted(controller: "Triage") -> int | None:
-    """The signal that ended it: the first lets the phase end, the second gives it back."""
-    import anyio
-
-    received: list[int] = []
-
-    async def watch(scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for number in signals:
-                received.append(number)
-                if len(received) > 1:
-                    say("giving back what is executing")
-                    scope.cancel()
-                    return
-                say("interrupted: the phase that is executing ends first; once more gives it back")
-                controller.stop(f"by {signal.Signals(number).name}")
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch, group.cancel_scope)
-        await controller.begin()
-        say(f"triage session {controller.session_id}")
-        await controller.run()
-        group.cancel_scope.cancel()
-    return received[0] if received else None
+async def _begun(controller: "Triage") -> None:
+    await controller.begin()
+    say(f"triage session {controller.session_id}")
+    await controller.run()
 
 
 # What is told
