@@ -37,7 +37,7 @@ def clone(tmp_path: Path) -> Path:
 
 def test_every_command_works_in_order(clone: Path) -> None:
     assert (clone / ".venv" / "bin" / "autopack").exists(), "run the tests through `make test`"
-    first, look, decide, own, model, server = blocks("sh")
+    first, look, decide, own, spent, model, server = blocks("sh")
     (plan,) = blocks("yaml")
     (clone / "plan.yaml").write_text(plan, encoding="utf-8")
     assert first.split("\n")[:2] == ["make demo", "make test"]
@@ -48,6 +48,9 @@ def test_every_command_works_in_order(clone: Path) -> None:
     assert "governance-demo: 3 decisions made again, 0 differ, 0 skipped" in decided
     drained = shell(clone, own)
     assert "DONE_SUCCESS; 1 COMPLETE" in drained
+    told = shell(clone, spent, DATABASE_URL="sqlite:///try.db")
+    assert re.search(r"(?m)^builder +replay +1 ", told)
+    assert "2000000" in told
     for name in re.findall(r"export (\w+)=", model):
         known = {f"AUTOPACK_{field.upper()}" for field in Settings.model_fields} | {
             "OPENAI_API_KEY",
