@@ -131,15 +131,23 @@ def assert_nothing_is_lost(original: Path, copy: Path) -> None:
 
 
 def tables_of(path: Path) -> dict[str, tuple[list[str], list[tuple[Any, ...]]]]:
-    """Columns and rows of each table, in lower case."""
+    """Columns and rows of each table. Letters of ASCII are in lower case: to SQLite, others differ from their capitals."""
     with closing(sqlite3.connect(path)) as connection:
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]  # fmt: skip
         found = {}
         for name in names:
-            cursor = connection.execute(f'SELECT * FROM "{name}"')
-            found[name.lower()] = [column[0].lower() for column in cursor.description], cursor.fetchall()
+            cursor = connection.execute(f"SELECT * FROM {quoted(name)}")
+            found[_lower(name)] = [_lower(column[0]) for column in cursor.description], cursor.fetchall()
     return found
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _lower(name: str) -> str:
+    return name.encode().lower().decode()
 
 
 def _rebuilt(session: Session, table: str, columns: list[str], kept: list[LegacyRow]) -> list[tuple[Any, ...]]:  # fmt: skip

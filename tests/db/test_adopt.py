@@ -96,6 +96,37 @@ def test_a_finished_run_that_calls_itself_done_stays_done_only_when_its_phases_a
     ]
 
 
+def test_what_goes_on_has_not_ended(adopted):
+    ends = [
+        f"ALTER TABLE phases ADD COLUMN completed_at DEFAULT '{LONG_AGO}'",
+        f"UPDATE runs SET completed_at = '{LONG_AGO}'",
+    ]
+    copy = adopted({
+        "runs": [a_run("open", "DONE_SUCCESS"), a_run("shut", "DONE_SUCCESS"), a_run("odd", "HIBERNATING")],
+        "phases": [a_phase("open", "p1", "GATE"), a_phase("open", "p2", "COMPLETE"), a_phase("shut", "p1", "COMPLETE")],
+    }, *ends)  # fmt: skip
+    at = "2025-12-01 08:00:00.000000"
+    assert dict(copy("SELECT id, completed_at FROM runs")) == {"open": None, "shut": at, "odd": None}
+    assert copy.phases("open", "phase_id, completed_at") == [("p1", None), ("p2", at)]
+
+
+def test_a_run_of_which_nothing_can_be_claimed_waits_for_a_person(adopted):
+    tiers = [{"id": n, "tier_id": f"T{n}", "run_id": run, "tier_index": n, "name": "t"} for n, run in enumerate(["held", "held", "poor", "poor", "free", "free"])]  # fmt: skip
+    phases = [
+        a_phase(run, phase_id, state, tier_id=tier, phase_index=tier)
+        for run, phase_id, state, tier in [
+            ("held", "p1", "FAILED", 0), ("held", "p2", "QUEUED", 1), ("poor", "p1", "FAILED", 2), ("poor", "p2", "QUEUED", 3),
+            ("free", "p1", "FAILED", 4), ("free", "p2", "QUEUED", 4), ("free", "p3", "QUEUED", 5),
+        ]
+    ]  # fmt: skip
+    runs = [a_run("held", "DONE_FAILED_POLICY_VIOLATION"), a_run("poor", "DONE_FAILED_BUDGET_EXHAUSTED"), a_run("free", "DONE_SUCCESS")]  # fmt: skip
+    copy = adopted({"runs": runs, "tiers": tiers, "phases": phases})
+    assert dict(copy("SELECT id, state FROM runs")) == {
+        "held": "DONE_FAILED_POLICY_VIOLATION", "poor": "DONE_FAILED_REQUIRES_HUMAN_REVIEW", "free": "RUNNING",
+    }  # fmt: skip
+    assert copy.report.runs_held_back == 2
+
+
 def test_caps_that_are_passed_would_only_stop_the_run_and_are_lifted(adopted):
     caps = {"token_cap": 1000, "max_phases": 2, "max_duration_minutes": 60}
     copy = adopted({
@@ -168,9 +199,9 @@ def test_a_phase_has_a_scope_a_goal_and_a_try_left(adopted):
     assert first[:5] == ("Do p1.", "implementation", "medium", 5, 6)
     assert json.loads(first[5]) == {"paths": ["out/"], "read_only_context": [], "deliverables": ["out/p1.txt"], "checks": []}  # fmt: skip
     assert (second[0], second[2:5]) == ("From the scope.", ("medium", 0, 3))
-    assert (third[3:5], third[6]) == ((1, 3), "COMPLETE")
+    assert (third[0], third[3:5], third[6]) == ("Do p3.\n\nProse.", (1, 3), "COMPLETE")
     assert fourth[6] == "FAILED"
-    assert copy.table("phases").changes["scope holds names that can be no path here"] == 2
+    assert copy.table("phases").changes["scope holds names that can be no path here"] == 1
 
 
 def test_moments_of_any_format_are_utc_and_an_unreadable_one_is_replaced_and_kept(adopted):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from autopack.clock import utc_now
-from autopack.db.adopt import source
+from autopack.db.adopt import adoption, source
 from autopack.db.adopt.adoption import adopt, copy_of
 from autopack.db.adopt.source import copy as copy_file
 from autopack.db.adopt.source import looks_earlier
@@ -29,6 +29,7 @@ from tests.db.support_earlier import (
     found,
     make_earlier,
 )
+from tests.db.support_left import state_of, write_journal, write_log
 from tests.support import ROOT, clean_environment
 
 REAL = ROOT.parent / "shared" / "data" / "legacy"
@@ -39,10 +40,6 @@ def earlier(tmp_path: Path) -> Path:
     rows = {"runs": [a_run("r")], "phases": [a_phase("r", "p1")], "llm_usage_events": [a_call("r", 100)]}
     (tmp_path / "old").mkdir()
     return make_earlier(tmp_path / "old" / "autopack.db", rows)
-
-
-def state_of(directory: Path) -> dict[str, str]:
-    return {path.name: sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()}
 
 
 def test_the_original_stays_as_it_is_and_a_second_adoption_does_nothing(earlier: Path):
@@ -61,11 +58,16 @@ def test_the_original_stays_as_it_is_and_a_second_adoption_does_nothing(earlier:
 
 
 def test_what_is_in_the_way_is_never_written_over(earlier: Path):
-    other = earlier.with_name("other.db")
+    other, empty, another = (earlier.with_name(name) for name in ("other.db", "empty.db", "another.db"))
     other.write_text("mine")
-    with pytest.raises(DatabaseRefused, match=r"is there already, and is no adopted copy.*--into"):
-        adopt(earlier, other, now=utc_now)
-    assert other.read_text() == "mine"
+    empty.touch()
+    make_earlier(another, {"users": []})
+    write_journal(another, "users", "username")
+    before = state_of(earlier.parent)
+    for there, why in ((other, r"and is no adopted copy.*--into"), (another, "and is no adopted copy"), (empty, "and empty: another adoption")):  # fmt: skip
+        with pytest.raises(DatabaseRefused, match=f"is there already, {why}"):
+            adopt(earlier, there, now=utc_now)
+    assert state_of(earlier.parent) == before
     adopt(earlier, now=utc_now)
     with closing(sqlite3.connect(earlier)) as connection, connection:
         connection.execute("DELETE FROM llm_usage_events")
@@ -73,32 +75,6 @@ def test_what_is_in_the_way_is_never_written_over(earlier: Path):
         adopt(earlier, now=utc_now)
     with pytest.raises(DatabaseRefused, match="could not be made: No such file"):
         adopt(earlier, earlier.parent / "nowhere" / "copy.db", now=utc_now)
-
-
-def write_log(path: Path) -> None:
-    """Commits of a process that died: in the log beside the file, and not in the file."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("INSERT INTO llm_usage_events (run_id, prompt_tokens, completion_tokens) VALUES ('r', 7, 4)")  # fmt: skip
-        connection.commit()
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{path}{suffix}", f"{path}.kept{suffix}")
-    for suffix in ("", "-wal"):
-        Path(f"{path}.kept{suffix}").replace(f"{path}{suffix}")
-
-
-def write_journal(path: Path) -> None:
-    """A transaction of a process that died half-way: the file holds some of it, the journal takes it back."""
-    whole = path.stat().st_size
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA cache_size=1")
-        connection.execute("BEGIN")
-        connection.executemany("INSERT INTO llm_usage_events (run_id, role) VALUES ('r', ?)", [("x" * 3000,)] * 50)  # fmt: skip
-        assert path.stat().st_size > whole
-        for suffix in ("", "-journal"):
-            shutil.copy(f"{path}{suffix}", f"{path}.kept{suffix}")
-    for suffix in ("", "-journal"):
-        Path(f"{path}.kept{suffix}").replace(f"{path}{suffix}")
 
 
 @pytest.mark.parametrize(("leave", "beside", "rows"), [(write_log, "-wal", 2), (write_journal, "-journal", 1)])  # fmt: skip
@@ -181,9 +157,19 @@ import os, signal, sys
 from pathlib import Path
 from autopack.clock import utc_now
 from autopack.db.adopt import adoption
-adoption.flush = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+def end(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "built":
+    adoption.flush = end
+else:
+    Path.replace = end
 adoption.adopt(Path(sys.argv[1]), now=utc_now)
 """
+
+
+def kill_adoption(earlier: Path, when: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(earlier), when], env=clean_environment(), check=False, timeout=120)  # fmt: skip
+    assert ended.returncode == -signal.SIGKILL
 
 
 def test_an_earlier_database_that_is_in_its_log_alone_is_known(tmp_path: Path):
@@ -202,11 +188,45 @@ def test_an_earlier_database_that_is_in_its_log_alone_is_known(tmp_path: Path):
 
 def test_an_adoption_that_is_killed_before_its_end_leaves_no_copy_and_can_be_repeated(earlier: Path):
     before = state_of(earlier.parent)
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(earlier)], env=clean_environment(), check=False, timeout=120)  # fmt: skip
-    assert ended.returncode == -signal.SIGKILL
+    kill_adoption(earlier, "built")
     (left,) = [path for path in earlier.parent.iterdir() if path.name not in before]
     assert left.name.startswith(".autopack.adopted.db.partial-")
     assert not adopt(earlier, now=utc_now).was_there
+
+
+def test_an_adoption_that_is_killed_at_its_very_end_leaves_an_empty_copy_that_is_told_and_can_be_removed(
+    earlier: Path,
+):
+    kill_adoption(earlier, "named")
+    assert copy_of(earlier).stat().st_size == 0
+    with pytest.raises(DatabaseRefused, match=r"or was killed before it could.*remove it or name another"):
+        adopt(earlier, now=utc_now)
+    copy_of(earlier).unlink()
+    assert not adopt(earlier, now=utc_now).was_there
+
+
+def test_who_comes_second_of_two_adoptions_at_once_gets_the_firsts_copy(earlier: Path, monkeypatch):
+    first = []
+    build = adoption._build
+
+    def overtaken(*given):
+        report = build(*given)
+        if not first:
+            first.append(None)
+            first.append(adopt(earlier, now=utc_now))
+        return report
+
+    monkeypatch.setattr(adoption, "_build", overtaken)
+    second = adopt(earlier, now=utc_now)
+    assert (second.was_there, second.report, second.copy) == (True, first[1].report, first[1].copy)
+
+
+def test_a_table_that_is_called_as_the_account_is_does_not_hide_it(earlier: Path):
+    with closing(sqlite3.connect(earlier)) as connection, connection:
+        connection.execute("CREATE TABLE adoption (id)")
+        connection.execute("INSERT INTO adoption VALUES (5)")
+    made = adopt(earlier, now=utc_now)
+    assert adopt(earlier, now=utc_now).report == made.report
 
 
 # The real ones

@@ -23,6 +23,7 @@ AT = datetime(2025, 12, 24, 10, 31, 46, tzinfo=UTC)
 @pytest.mark.parametrize(("said", "ours"), [
     ("queued", PhaseState.QUEUED), ("EXECUTING", PhaseState.QUEUED), ("Gate", PhaseState.QUEUED), ("PhaseState.FAILED", PhaseState.FAILED),
     ("complete", PhaseState.COMPLETE), ("in progress", PhaseState.QUEUED), ("canceled", PhaseState.CANCELLED), ("odd", None), (None, None),
+    ("Retrying", PhaseState.QUEUED), ("BLOCKED", None),
 ])  # fmt: skip
 def test_states_of_phases_in_any_case(said: str | None, ours: PhaseState | None):
     assert words.phase_state(said) is ours
@@ -31,6 +32,7 @@ def test_states_of_phases_in_any_case(said: str | None, ours: PhaseState | None)
 @pytest.mark.parametrize(("said", "ours"), [
     ("RUN_CREATED", RunState.QUEUED), ("phase_execution", RunState.RUNNING), ("SNAPSHOT_CREATED", RunState.RUNNING),
     ("done_success", RunState.DONE_SUCCESS), ("DONE_FAILED_ENVIRONMENT", RunState.DONE_FAILED_ENVIRONMENT), ("?", None),
+    ("DONE_FAILED_TIMEOUT", RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW),
 ])  # fmt: skip
 def test_states_of_runs_in_any_case(said: str, ours: RunState | None):
     assert words.run_state(said) is ours
@@ -88,14 +90,57 @@ def test_a_scope_in_each_of_its_forms():
     assert scoped('"{\\"paths\\": [\\"a.py\\"]}"').paths == ("a.py",)
     assert scoped('["a.py"]').paths == ("a.py",)
     assert scoped('{"allowed_paths": ["src/"], "protected_paths": ["src/core/*"], "goal": "g"}').read_only_context == ("src/core/",)  # fmt: skip
-    assert scoped("Build a tracer.").goal == "Build a tracer."
+    assert scoped("Build a tracer.").words == "Build a tracer."
     assert scoped(None) == scoped("null") == scoped("{}")
 
 
-def test_a_scope_whose_limits_can_be_no_paths_is_told_from_one_without_limits():
-    assert scoped('{"paths": ["/etc/passwd", "../up"]}').is_unlimited_now
-    assert not scoped('{"paths": ["/etc/passwd"], "deliverables": ["a.py"]}').is_unlimited_now
-    assert not scoped('{"paths": []}').is_unlimited_now
+@pytest.mark.parametrize(("said", "paths"), [
+    ("src/a.py", ("src/a.py",)), ("src/a.py: the parser", ("src/a.py",)), ("src/a.py\ndocs/", ("src/a.py", "docs/")),
+    ("src/a.py, src/b.py", ("src/a.py", "src/b.py")), ("src/a.py holds the parser.\nMend it.", ("src/a.py",)),
+    ('{"file": "src/b.py"}', ("src/b.py",)), ('{"path": "src/"}', ("src/",)), ('{"files": [{"path": "a.py"}, "b.py"]}', ("a.py", "b.py")),
+    ('{"filename": "a.py", "deliverables": ["docs/"]}', ("a.py", "docs/")),
+])  # fmt: skip
+def test_every_way_to_name_where_a_phase_may_write_limits_it(said: str, paths: tuple[str, ...]):
+    found = scoped(said)
+    assert (found.paths, found.deliverables, found.limits_nothing) == (paths, (), False)
+
+
+@pytest.mark.parametrize("said", [
+    '{"paths": ["/etc/passwd", "../up"]}', '{"paths": ["../up"], "read_only_context": ["docs/"]}', "../up", "- ../up\n- /etc/passwd",
+    '{"deliverables": ["Documentation", "Unit tests"]}', '{"modules": ["parser"]}', '{"protected_paths": ["the secrets here"]}',
+])  # fmt: skip
+def test_a_scope_that_says_something_and_limits_nothing_is_told(said: str):
+    assert scoped(said).limits_nothing
+
+
+@pytest.mark.parametrize("said", [
+    None, "", "[]", "Only the two parser modules.", "backend", "true", '{"paths": []}', '{"goal": "g"}', '{"protected_paths": ["src/core/"]}', '{"paths": ["/etc/passwd"], "deliverables": ["a.py"]}',
+])  # fmt: skip
+def test_a_scope_that_never_was_a_limit_is_none(said: str | None):
+    assert not scoped(said).limits_nothing
+
+
+def test_words_for_a_scope_are_the_works_and_its_lines_that_are_paths_limit_it():
+    said = "Build a tracer.\n\nCODE:\n- src/a.py\n2. `src/b.py`\n\nDOCS:\n* docs/"
+    found = scoped(said)
+    assert (found.paths, found.words, found.unusable) == (("src/a.py", "src/b.py", "docs/"), said, 0)
+
+
+def test_what_is_to_be_delivered_are_files_and_no_prose():
+    said = [
+        "src/a.py: the thing",
+        "`src/b.py`",
+        "Documentation",
+        "Makefile",
+        "src/c.py, src/d.py",
+        "Unit tests",
+    ]
+    found = scoped(json.dumps({"deliverables": said}))
+    assert (found.deliverables, found.unusable) == (("src/a.py", "src/b.py", "Makefile", "src/c.py", "src/d.py"), 2)  # fmt: skip
+    by_path = scoped(
+        '{"deliverables": {"src/a.py": "the parser", "src/b.py": ["one", "two"], "code": ["src/c.py"]}}'
+    )
+    assert by_path.deliverables == ("src/a.py", "src/b.py", "src/c.py")
 
 
 @pytest.mark.parametrize(("said", "path"), [

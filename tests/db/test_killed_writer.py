@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from autopack.clock import utc_now
 from autopack.db.identity import open_database
-from autopack.db.location import locate
+from autopack.db.location import locate, located_file
+from autopack.db.migrate import migrate
 from autopack.db.tables import RunRow
 from autopack.errors import DatabaseRefused
 
@@ -42,4 +44,28 @@ def test_a_write_that_was_cut_off_is_taken_back_by_the_next_who_writes(sqlite_ur
     with open_database(location) as database, database.transaction() as session:
         assert session.scalar(select(func.count()).select_from(RunRow)) == 0
     with open_database(location, read_only=True):
+        pass
+
+
+KILLED_IN_ITS_FIRST_MIGRATION = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size=1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("CREATE TABLE alembic_version (version_num)")
+connection.execute("CREATE TABLE runs (id, goal)")
+connection.executemany("INSERT INTO runs VALUES (?, ?)", ((n, "g" * 3000) for n in range(50)))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_tables_of_a_migration_that_was_cut_off_are_not_taken_for_another_programs(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_ITS_FIRST_MIGRATION, str(path)], check=False)
+    assert killed.returncode == -9
+    assert path.stat().st_size > 50_000
+    with pytest.raises(DatabaseRefused, match=r"has no tables. Run `autopack migrate`"), open_database(located_file(path)):  # fmt: skip
+        pass
+    assert migrate(located_file(path), now=utc_now).before is None
+    with open_database(located_file(path)):
         pass

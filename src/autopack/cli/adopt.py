@@ -1,6 +1,8 @@
 """What `autopack migrate` says about the adoption of an earlier database."""
 
 import json
+import re
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,10 @@ def adopt_file(original: Path, into: Path | None, *, as_json: bool) -> None:
     """Brings the earlier database into a copy beside it, and tells what became of its rows."""
     from autopack.clock import utc_now
     from autopack.db.adopt.adoption import adopt
+    from autopack.errors import UsageError
 
+    if re.match(r"[\w+]{2,}:/", str(original)) and not original.exists():
+        raise UsageError(f"--adopt takes the path of a file, not a URL: {original}")
     done = adopt(original, into, now=utc_now)
     if as_json:
         result_json(_facts(done))
@@ -36,8 +41,25 @@ def _facts(done: "Adopted") -> dict[str, Any]:
     return about | asdict(done.report)
 
 
-def _url(copy: Path) -> str:
-    return f"sqlite:///{copy}"
+def _url(copy: Path) -> str | None:
+    """None where no URL leads to the file: one with a question mark in its path."""
+    from autopack.db.location import locate, located_file
+    from autopack.errors import DatabaseRefused
+
+    url = f"sqlite:///{copy}"
+    try:
+        return url if locate(url, copy.parent).path == located_file(copy).path else None
+    except DatabaseRefused:
+        return None
+
+
+def _how_to_use(copy: Path) -> str:
+    url = _url(copy)
+    if url is None:
+        return (
+            f"To work with it: no database URL can name {copy}; give it a path without a question mark first"
+        )
+    return f"To work with it: set DATABASE_URL={shlex.quote(url)}"
 
 
 def _told(done: "Adopted") -> list[str]:
@@ -51,8 +73,18 @@ def _told(done: "Adopted") -> list[str]:
         lines += ["", f"Made for phases without a tier of their run: {report.tiers_made} tiers"]
     if report.not_read:
         lines += ["", f"Kept as definitions, not carried: {', '.join(report.not_read)}"]
-    lines += ["", _tokens(report), "", f"To work with it: set DATABASE_URL={_url(done.copy)}"]
+    if report.runs_held_back:
+        lines += ["", _held_back(report.runs_held_back)]
+    lines += ["", _tokens(report), "", _how_to_use(done.copy)]
     return lines
+
+
+def _held_back(runs: int) -> str:
+    return (
+        f"In {runs} runs nothing can be claimed: what is QUEUED there is held back by phases that failed in an earlier tier. "
+        "`autopack phase requeue RUN PHASE` or `autopack phase skip RUN PHASE` lets a run go on; `autopack triage --run-id "
+        "RUN` tries its failed phases again"
+    )
 
 
 def _tokens(report: "Report") -> str:

@@ -11,14 +11,22 @@ def run_line(run: "Run") -> str:
     """State, phases by state, tokens and cost against their caps."""
     counts = ", ".join(f"{count} {state}" for state, count in sorted(run.phase_counts.items()))
     cap = f" of {run.token_cap}" if run.token_cap else ""
-    cost_cap = f" of {run.cost_cap_usd}" if run.cost_cap_usd else ""
     unknown = (
         f" and {run.calls_of_unknown_usage} calls whose usage is unknown"
         if run.calls_of_unknown_usage
         else ""
     )
     reason = f" ({run.state_reason})" if run.state_reason else ""
-    return f"{run.state}{reason}; {counts or 'no phases'}; {run.tokens_used}{cap} tokens{unknown}, {run.cost_usd:.4f}{cost_cap} USD"
+    return (
+        f"{run.state}{reason}; {counts or 'no phases'}; {run.tokens_used}{cap} tokens{unknown}, {_cost(run)}"
+    )
+
+
+def _cost(run: "Run") -> str:
+    """The row counts what is known alone: where that is nothing, calls may have been free, or of unknown cost."""
+    if run.tokens_used and not run.cost_usd:
+        return f"no known cost of {run.cost_cap_usd} USD" if run.cost_cap_usd else "no known cost"
+    return f"{run.cost_usd:.4f}{f' of {run.cost_cap_usd}' if run.cost_cap_usd else ''} USD"
 
 
 def phase_table(phases: Sequence["Phase"]) -> str:

@@ -19,6 +19,7 @@ from autopack.db.engine import (
     runtime_engine,
     settle_journal,
 )
+from autopack.db.glance import IDENTITY, table_names
 from autopack.db.location import Location
 from autopack.db.tables import REVISION, TABLE_NAMES, DatabaseIdentityRow
 from autopack.errors import DatabaseRefused
@@ -71,7 +72,7 @@ def open_database(
 
 
 def check_sqlite_file(location: Location, *, read_only: bool = False) -> None:
-    """Refuses what is no SQLite database, without making, locking or changing anything."""
+    """Refuses what is no SQLite database, or somebody else's, without making or changing anything."""
     path = location.path
     assert path is not None
     if not path.exists():
@@ -86,8 +87,11 @@ def check_sqlite_file(location: Location, *, read_only: bool = False) -> None:
             f"the database {path} is empty. {MIGRATE} to fill in the schema, if this is the right file."
         )
     try:
+        _refuse_foreign(path, table_names(path))
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except OSError as error:
+        raise DatabaseRefused(f"{path} cannot be looked at ({error.strerror or error}).") from error
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname == "SQLITE_READONLY_ROLLBACK":
             _refuse_half_written(path, read_only=read_only)
@@ -110,13 +114,8 @@ def _refuse_half_written(path: Path, *, read_only: bool) -> None:
 def check_schema(connection: Connection, location: Location) -> None:
     """Refuses a schema that is not this version's, whole."""
     where = location.path or location.masked
-    tables = set(inspect(connection).get_table_names())
-    if not tables:
-        raise DatabaseRefused(
-            f"the database {where} has no tables. {MIGRATE} to make them, if this is the right one."
-        )
-    if not {"database_identity", "alembic_version"} <= tables:
-        raise DatabaseRefused(_foreign(where, tables))
+    tables = frozenset(inspect(connection).get_table_names())
+    _refuse_foreign(where, tables)
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if revision != REVISION:
         raise DatabaseRefused(_other_revision(where, revision))
@@ -129,7 +128,16 @@ def check_schema(connection: Connection, location: Location) -> None:
         raise DatabaseRefused(f"the database {where} has lost its identity row. Restore a backup.")
 
 
-def _foreign(where: object, tables: set[str]) -> str:
+def _refuse_foreign(where: object, tables: frozenset[str]) -> None:
+    if not tables:
+        raise DatabaseRefused(
+            f"the database {where} has no tables. {MIGRATE} to make them, if this is the right one."
+        )
+    if not {IDENTITY, "alembic_version"} <= tables:
+        raise DatabaseRefused(_foreign(where, tables))
+
+
+def _foreign(where: object, tables: frozenset[str]) -> str:
     names = ", ".join(sorted(tables)[:6]) + (", ..." if len(tables) > 6 else "")
     if {"runs", "phases"} & tables:
         return (

@@ -1,7 +1,8 @@
 """The only thing that creates or changes a schema."""
 
+import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 import autopack
 from autopack.db.backup import backup_sqlite
 from autopack.db.engine import file_stamp, refusal_reason, sqlite_engine
+from autopack.db.glance import IDENTITY, table_names
 from autopack.db.identity import check_schema
 from autopack.db.location import Location
 from autopack.db.tables import REVISION
@@ -101,10 +103,21 @@ def _prepare_file(path: Path) -> None:
         if not path.is_file():
             raise DatabaseRefused(f"{path} is not a file. Name a database file with DATABASE_URL.")
         file_stamp(path)
-        if path.stat().st_size and path.read_bytes()[:16] != b"SQLite format 3\0":
-            raise DatabaseRefused(
-                f"{path} is not a SQLite database. Nothing was changed; name another with DATABASE_URL."
-            )
+        if path.stat().st_size:
+            _refuse_file(path)
+
+
+def _refuse_file(path: Path) -> None:
+    """What is no database, or somebody else's: before it is opened to write, which alone may change it."""
+    try:
+        tables = table_names(path)
+    except (sqlite3.DatabaseError, OSError) as error:
+        reason = "is not a SQLite database" if "not a database" in str(error) else f"cannot be read ({error})"
+        raise DatabaseRefused(
+            f"{path} {reason}. Nothing was changed; name another with DATABASE_URL."
+        ) from error
+    if tables - _BOOKKEEPING and IDENTITY not in tables:
+        raise DatabaseRefused(_of_no_migration(path, tables))
 
 
 def _migrate(
@@ -140,17 +153,21 @@ def _refuse_unknown(
 ) -> None:
     where = location.path or location.masked
     if before is None and tables - _BOOKKEEPING:
-        names = ", ".join(sorted(tables)[:6]) + (", ..." if len(tables) > 6 else "")
-        raise DatabaseRefused(
-            f"the database {where} holds tables that no migration made ({names}): an earlier Autopack's, a part of a "
-            "schema, or another program's. Nothing was changed and no row was lost. Name another database with "
-            "DATABASE_URL; `autopack migrate --adopt FILE` carries an earlier Autopack's SQLite file into a copy."
-        )
+        raise DatabaseRefused(_of_no_migration(where, tables))
     if before is not None and before not in {script.revision for script in directory.walk_revisions()}:
         raise DatabaseRefused(
             f"the database {where} is at revision {before}, which this Autopack does not know: it was written by a "
             "newer one. Nothing was changed. Upgrade Autopack, or name another database."
         )
+
+
+def _of_no_migration(where: object, tables: Collection[str]) -> str:
+    names = ", ".join(sorted(tables)[:6]) + (", ..." if len(tables) > 6 else "")
+    return (
+        f"the database {where} holds tables that no migration made ({names}): an earlier Autopack's, a part of a "
+        "schema, or another program's. Nothing was changed and no row was lost. Name another database with "
+        "DATABASE_URL; `autopack migrate --adopt FILE` carries an earlier Autopack's SQLite file into a copy."
+    )
 
 
 def _row_counts(connection: Connection, tables: set[str]) -> dict[str, int]:
@@ -162,7 +179,7 @@ def _row_counts(connection: Connection, tables: set[str]) -> dict[str, int]:
 
 
 def _identity(connection: Connection, tables: set[str]) -> str | None:
-    if "database_identity" not in tables:
+    if IDENTITY not in tables:
         return None
     return connection.execute(text("SELECT database_id FROM database_identity")).scalar()
 

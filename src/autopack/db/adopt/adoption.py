@@ -10,14 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, func, insert, select
+from sqlalchemy import Connection, exists, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from autopack.db.adopt.carry import ESCALATIONS, ESTIMATIONS, USAGE, Carrier
-from autopack.db.adopt.source import Source, label_of, open_source
+from autopack.db.adopt.source import Source, label_of, open_source, refuse_no_database
 from autopack.db.adopt.writer import SET_ASIDE, Tally, Writer
 from autopack.db.backup import flush
-from autopack.db.engine import refusal_reason, sqlite_engine
+from autopack.db.engine import refusal_reason, runtime_engine, sqlite_engine
+from autopack.db.identity import check_sqlite_file
 from autopack.db.location import located_file
 from autopack.db.migrate import migrate
 from autopack.db.tables import (
@@ -30,15 +31,24 @@ from autopack.db.tables import (
     TokenBudgetEscalationRow,
     TokenEstimationEventRow,
 )
+from autopack.domain.lifecycle import DONE_STATES
+from autopack.domain.phases import PhaseState
 from autopack.errors import DatabaseRefused
 
 REPORT = "adoption"
-"""The name under which the copy keeps the account of its own making."""
+"""The name under which the copy keeps the account of its own making. A table of the file may have the same."""
+_ACCOUNT = "the account of the adoption"
 _NOTHING = "The original was not changed."
 _CARRIED_INTO: dict[str, Any] = {
     "runs": RunRow, "tiers": TierRow, "phases": PhaseRow, USAGE: LlmUsageEventRow, ESTIMATIONS: TokenEstimationEventRow,
     ESCALATIONS: TokenBudgetEscalationRow,
 }  # fmt: skip
+
+
+_HELD_BACK = select(func.count()).where(
+    RunRow.state.in_(DONE_STATES),
+    exists().where(PhaseRow.run_id == RunRow.id, PhaseRow.state == PhaseState.QUEUED),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +75,8 @@ class Report:
     calls_of_unknown_usage: int
     not_read: tuple[str, ...]
     """Views, triggers and virtual tables; how they were made is kept."""
+    runs_held_back: int = 0
+    """Runs with QUEUED phases of which none can be claimed before a person has requeued or skipped another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +102,13 @@ def adopt(original: Path, copy: Path | None = None, *, now: Callable[[], datetim
     # SQLite keeps its journals beside the file itself, not beside a link to it.
     original = original.resolve()
     copy = (copy or copy_of(original)).absolute()
+    refuse_no_database(original)
     if copy.exists():
         return Adopted(original=original, copy=copy, was_there=True, report=_made_before(original, copy))
     try:
         with _scratch(copy) as scratch:
             report = _build(original, scratch, now)
-            _publish(scratch / "adopted.db", copy, mode=original.stat().st_mode)
+            is_ours = _publish(scratch / "adopted.db", copy, mode=original.stat().st_mode)
     except DBAPIError as error:
         raise DatabaseRefused(
             f"{copy} could not be made: {refusal_reason(error) or error.orig}. {_NOTHING}"
@@ -104,7 +117,9 @@ def adopt(original: Path, copy: Path | None = None, *, now: Callable[[], datetim
         raise DatabaseRefused(
             f"{copy} could not be made: {error.strerror or error}. {_NOTHING} Another place is named with --into."
         ) from error
-    return Adopted(original=original, copy=copy, was_there=False, report=report)
+    if not is_ours:
+        report = _made_before(original, copy)
+    return Adopted(original=original, copy=copy, was_there=not is_ours, report=report)
 
 
 @contextmanager
@@ -138,7 +153,7 @@ def fill(source: Source, connection: Connection, original: Path, now: datetime) 
     report = _report(source, writer, carrier.tiers.made)
     _verify(source, connection, report, original)
     kept = {
-        "source": source.label, "table_name": REPORT, "row_key": original.name, "reason": "the account of the adoption",
+        "source": source.label, "table_name": REPORT, "row_key": original.name, "reason": _ACCOUNT,
         "row": asdict(report), "created_at": now,
     }  # fmt: skip
     connection.execute(insert(LegacyRow), [kept])
@@ -161,6 +176,7 @@ def _report(source: Source, writer: Writer, tiers_made: int) -> Report:
         label=source.label, tables=tuple(_table_report(each) for each in writer.tallies.values()), tiers_made=tiers_made,
         total_tokens=total or 0, unknown_splits=rows - parts, calls_of_unknown_usage=rows - totals,
         not_read=tuple(f"{each.kind} {each.name}" for each in source.definitions if each.kind != "index" and not each.can_be_read),
+        runs_held_back=writer.connection.scalar(_HELD_BACK) or 0,
     )  # fmt: skip
 
 
@@ -173,6 +189,8 @@ def _table_report(tally: Tally) -> TableReport:
 
 def _verify(source: Source, connection: Connection, report: Report, original: Path) -> None:
     """What must hold before the commit: no row is missing, and none points nowhere."""
+    if len(report.tables) != sum(each.can_be_read for each in source.definitions):
+        raise DatabaseRefused(f"{original}: a table would be lost, for two have one name. {_NOTHING}")
     for table in report.tables:
         made = report.tiers_made if table.table == "tiers" else 0
         there = _rows_in(connection, table.table) - made
@@ -191,20 +209,32 @@ def _rows_in(connection: Connection, table: str) -> int:
     return connection.scalar(select(func.count()).select_from(into)) or 0 if into else 0
 
 
-def _publish(built: Path, copy: Path, *, mode: int) -> None:
-    """Gives the file its name, unless another one has it by now. Nobody may read more than could read the original."""
+def _publish(built: Path, copy: Path, *, mode: int) -> bool:
+    """Gives the file its name; False where another one has it by now. Nobody may read more than could read the original."""
     built.chmod((mode & 0o666) | 0o600)
     flush(built)
     try:
-        os.link(built, copy)
+        # The name is taken first: a rename alone would replace what came to be there. A link would need a file system that
+        # has them, and would leave two names if this process were killed between.
+        os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        raise DatabaseRefused(f"{copy} came to be there meanwhile: look at it, or name another file with --into. {_NOTHING}") from None  # fmt: skip
-    built.unlink()
+        return False
+    try:
+        built.replace(copy)
+    except OSError:
+        copy.unlink()
+        raise
     flush(copy.parent)
+    return True
 
 
 def _made_before(original: Path, copy: Path) -> Report:
     """The account that the copy holds, if it is this original's."""
+    if copy.is_file() and copy.stat().st_size == 0:
+        raise DatabaseRefused(
+            f"{copy} is there already, and empty: another adoption is about to fill it, or was killed before it could. Run "
+            f"this again; if it is still empty then, remove it or name another file with --into. {_NOTHING}"
+        )
     found = _stored_report(copy)
     if found is None:
         raise DatabaseRefused(
@@ -212,17 +242,21 @@ def _made_before(original: Path, copy: Path) -> Report:
         )
     if found.label != label_of(original):
         raise DatabaseRefused(
-            f"{copy} was made from other content than {original} has now: name another file with --into. {_NOTHING}"
+            f"{copy} was made from other content than {original} has now (its bytes and those of the -wal and -journal beside "
+            f"it count, so that a log which was written back is other content): name another file with --into. {_NOTHING}"
         )
     return found
 
 
 def _stored_report(copy: Path) -> Report | None:
-    engine = create_engine(located_file(copy).url)
+    location = located_file(copy)
+    engine = runtime_engine(location)
+    account = select(LegacyRow.row).where(LegacyRow.table_name == REPORT, LegacyRow.reason == _ACCOUNT)
     try:
+        check_sqlite_file(location)
         with engine.connect() as connection:
-            row = connection.scalar(select(LegacyRow.row).where(LegacyRow.table_name == REPORT).limit(1))
-    except DBAPIError:
+            row = connection.scalar(account)
+    except (DatabaseRefused, DBAPIError):
         return None
     finally:
         engine.dispose()

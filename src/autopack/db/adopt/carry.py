@@ -1,18 +1,19 @@
 """An earlier database's rows into the tables of a new one: in which order, and what depends on what."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import func, select, update
 
 from autopack.db.adopt import names, plans, telemetry
+from autopack.db.adopt.known import KnownIds
 from autopack.db.adopt.plans import Carried, EarlierRun, became
 from autopack.db.adopt.source import Row, Source
 from autopack.db.adopt.tiers import Tiers, tier_back
-from autopack.db.adopt.values import Value, integer, key_of, text
+from autopack.db.adopt.values import Value, integer, key_of, moment
 from autopack.db.adopt.writer import Writer
 from autopack.db.columns import Base
 from autopack.db.tables import (
@@ -43,6 +44,7 @@ _REASONS = {
 }
 _NO_PLACE = "there is no table for it here"
 _LAST = 2**63
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Event = Callable[..., Carried | str]
 _GivesBack = Callable[[Mapping[str, Any]], dict[str, Value]]
@@ -55,8 +57,8 @@ class Carrier:
         self.source, self.writer, self.now = source, writer, now
         self.tiers = Tiers()
         self.runs: dict[str, EarlierRun] = {}
-        self._renamed: dict[tuple[str, str], str] = {}
-        self._states: dict[str, list[PhaseState]] = defaultdict(list)
+        self._known = KnownIds()
+        self._states: dict[str, list[tuple[int, PhaseState]]] = defaultdict(list)
 
     def carry(self) -> None:
         """Every row of every table goes to its place, or to `legacy_rows`."""
@@ -82,11 +84,8 @@ class Carrier:
                 )
             else:
                 rows[key] = row
-        # Usage of a run that is gone must not become that of one which was renamed.
-        mentioned = {
-            _stored_id(each) or "" for table in TELEMETRY for each in self.source.named(table, "run_id")
-        }
-        for key, run_id in zip(rows, names.ids(list(rows), "run", mentioned), strict=True):
+        mentioned = (each for table in TELEMETRY for each in self.source.named(table, "run_id"))
+        for key, run_id in zip(rows, self._known.add_runs(list(rows), mentioned), strict=True):
             self.runs[key] = plans.earlier_run(rows[key], run_id, self.now)
 
     def _find_tiers(self) -> None:
@@ -99,11 +98,9 @@ class Carrier:
 
     def _phases(self) -> None:
         seen = set()
-        for key, rows in groupby(
-            self.source.rows("phases", by="run_id"), key=lambda row: key_of(row.get("run_id"))
-        ):
+        for key, rows in self._phases_by_run():
             if key is not None and key in self.runs:
-                self._plan(key, list(rows))
+                self._plan(key, rows)
                 seen.add(key)
             else:
                 for row in rows:
@@ -112,19 +109,32 @@ class Carrier:
             if key not in seen:
                 self._plan(key, [])
 
+    def _phases_by_run(self) -> Iterator[tuple[str | None, list[Row]]]:
+        """Each run once. Only the few rows whose run id is a real or a blob have to wait for the others."""
+        waiting: dict[str | None, list[Row]] = defaultdict(list)
+        for key, rows in groupby(
+            self.source.rows("phases", by="run_id"), key=lambda row: key_of(row.get("run_id"))
+        ):
+            together = list(rows)
+            if isinstance(together[-1].get("run_id"), float | bytes):
+                waiting[key] += together
+            else:
+                yield key, waiting.pop(key, []) + together
+        yield from waiting.items()
+
     def _plan(self, key: str, rows: list[Row]) -> None:
         """The tiers and phases of one run, numbered in the order in which they are due."""
         run = self.runs[key]
         tier_of = [self.tiers.of(key, row) for row in rows]
         place = self._write_tiers(key, run)
-        phase_ids = self._phase_ids(key, rows)
+        phase_ids = self._known.add_phases(key, [key_of(row.get("phase_id")) for row in rows])
         order = sorted(range(len(rows)), key=lambda each: (place[tier_of[each][0]][0], *_order(rows[each])))
         for phase_index, each in enumerate(order):
             tier, notes = tier_of[each]
             phase = plans.phase(rows[each], run, phase_ids[each])
             tier_index, tier_id = place[tier]
             values = phase.values | {"phase_index": phase_index, "tier_index": tier_index, "tier_id": tier_id}
-            self._states[key].append(values["state"])
+            self._states[key].append((tier_index, values["state"]))
             self.writer.carry(
                 "phases", rows[each], into=PhaseRow, values=values, gives_back=plans.phase_back,
                 changes=(*phase.changes, *notes), key=str(rows[each].number),
@@ -147,24 +157,17 @@ class Carrier:
             tier: (index, tier_id) for index, (tier, tier_id) in enumerate(zip(tiers, tier_ids, strict=True))
         }
 
-    def _phase_ids(self, key: str, rows: list[Row]) -> list[str]:
-        said = [key_of(row.get("phase_id")) for row in rows]
-        found = names.ids(said, "phase")
-        first = dict(zip(reversed(said), reversed(found), strict=True))
-        self._renamed |= {(key, was): now for was, now in first.items() if was is not None and was != now}
-        return found
-
     def _usage(self) -> None:
         self._events(USAGE, LlmUsageEventRow, telemetry.usage, telemetry.usage_back)
 
     def _events(self, table: str, into: type[Base], read: _Event, gives_back: _GivesBack) -> None:
         for row in self.source.rows(table):
-            run_key, phase_key = key_of(row.get("run_id")), key_of(row.get("phase_id"))
+            run_key = key_of(row.get("run_id"))
             run = self.runs.get(run_key) if run_key is not None else None
             found = read(
-                row, run_id=run.run_id if run else _stored_id(row.get("run_id")),
-                phase_id=self._renamed.get((run_key or "", phase_key or "")) or _stored_id(row.get("phase_id")),
-                label=self.writer.label, now=self.now,
+                row, run_id=self._known.run_id(row.get("run_id")),
+                phase_id=self._known.phase_id(run_key, row.get("phase_id")), lineage=self.source.lineage,
+                undated=(moment(run.row.get("created_at")) if run else None) or _LONG_AGO,
             )  # fmt: skip
             if isinstance(found, str):
                 self.writer.set_aside(table, row, found)
@@ -214,10 +217,6 @@ class Carrier:
             self.writer.keep(
                 DEFINITIONS, f"{each.kind} {each.name}", "a definition of the earlier database", made
             )
-
-
-def _stored_id(value: Value) -> str | None:
-    return text(value, 200)
 
 
 def _order(row: Row) -> tuple[int, int]:

@@ -11,12 +11,16 @@ from autopack.db.adopt.scope import Scoped, scoped
 from autopack.db.adopt.source import Row
 from autopack.db.adopt.values import Value, count, moment, text, written
 from autopack.domain import lifecycle
-from autopack.domain.phases import PhaseState, RunState
+from autopack.domain.phases import OPEN_STATES, PhaseState, RunState
 
 _LONGEST_NAME, _LONGEST_TEXT = 500, 20_000
 _DEFAULT_ATTEMPTS, _MOST_ATTEMPTS = 3, 100
 _MOST_MINUTES = 1_000_000
 _DONE = frozenset({PhaseState.COMPLETE, PhaseState.SKIPPED, PhaseState.CANCELLED})
+_ENDED_FOR_A_PERSON = lifecycle.DONE_STATES - lifecycle.GIVEN_UP - {RunState.DONE_SUCCESS}
+_HELD_BACK = (
+    "adopted: what is QUEUED is held back by what failed in an earlier tier; requeue or skip that to go on"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,7 @@ def phase(row: Row, run: "EarlierRun", phase_id: str) -> Carried:
         "max_attempts": _max_attempts(row, attempts, state),
         "failure_reason": problem or text(row.get("last_failure_reason"), _LONGEST_TEXT),
         "created_at": created, "updated_at": moment(row.get("updated_at")) or created,
-        "started_at": moment(row.get("started_at")), "completed_at": moment(row.get("completed_at")),
+        "started_at": moment(row.get("started_at")), "completed_at": None if state is PhaseState.QUEUED else moment(row.get("completed_at")),
     }  # fmt: skip
     words_of = ("phase_id", "state", "task_category", "complexity")
     changes = [note for column in words_of for note in became(column, row.get(column), values[column])]
@@ -77,16 +81,18 @@ def _phase_state(row: Row, run: "EarlierRun", scope: Scoped) -> tuple[PhaseState
         )
     if state is PhaseState.QUEUED and run.is_cancelled:
         return PhaseState.CANCELLED, None
-    if state is PhaseState.QUEUED and scope.is_unlimited_now:
+    if state is PhaseState.QUEUED and scope.limits_nothing:
         return (
             PhaseState.FAILED,
-            "adopted: its scope limits it to names that can be no path, and without them nothing would limit it",
+            "adopted: its scope names nothing that can be a path, so that nothing would limit the phase; requeue it, if it "
+            "may write anywhere",
         )
     return state, None
 
 
 def _goal(row: Row, scope: Scoped, name: str) -> str:
-    return text(row.get("description", "goal"), _LONGEST_TEXT) or (scope.goal or name)[:_LONGEST_TEXT]
+    said = text(row.get("description", "goal"), _LONGEST_TEXT) or scope.goal
+    return ("\n\n".join(part for part in (said, scope.words) if part) or name)[:_LONGEST_TEXT]
 
 
 def _max_attempts(row: Row, attempts: int, state: PhaseState) -> int:
@@ -129,26 +135,31 @@ def earlier_run(row: Row, run_id: str, now: datetime) -> EarlierRun:
     return EarlierRun(row=row, run_id=run_id, created_at=created, undated=tuple(undated))
 
 
-def run(found: EarlierRun, phases: Collection[PhaseState], *, tokens_used: int, unknown: int, label: str, now: datetime) -> Carried:  # fmt: skip
-    """`phases` are the states of all its phases, `unknown` the number of its calls of unknown usage."""
+def run(found: EarlierRun, phases: Collection[tuple[int, PhaseState]], *, tokens_used: int, unknown: int, label: str, now: datetime) -> Carried:  # fmt: skip
+    """`phases` are the places of the tiers and the states of all its phases, `unknown` the number of its calls of unknown usage."""
     row, state = found.row, _run_state(found.called, phases)
     started = moment(row.get("started_at"))
     caps, lifted = _caps(row, len(phases), tokens_used=tokens_used, started=started, now=now)
-    renamed = (
+    told = (
         []
-        if text(row.get("state")) == state
+        if found.called == state
         else [f"adopted: the earlier database calls it {found.called or 'nothing'}"]
     )
-    reason = "; ".join([*renamed, *filter(None, [text(row.get("failure_reason"), _LONGEST_TEXT)])]) or None
+    told += (
+        [_HELD_BACK]
+        if state in lifecycle.DONE_STATES and any(each is PhaseState.QUEUED for _, each in phases)
+        else []
+    )
+    reason = "; ".join([*told, *filter(None, [text(row.get("failure_reason"), _LONGEST_TEXT)])]) or None
     values = {
         "id": found.run_id, "goal": _run_goal(found), "state": state, "state_reason": reason,
         "plan_hash": hashlib.sha256(f"{label}/runs/{found.run_id}".encode()).hexdigest(),
         "safety_profile": text(row.get("safety_profile"), 40) or "standard", **caps,
         # A phase that failed there is started for the first time when it is claimed here.
-        "phases_started": sum(each in _DONE for each in phases),
+        "phases_started": sum(each in _DONE for _, each in phases),
         "tokens_used": tokens_used, "calls_of_unknown_usage": unknown, "created_at": found.created_at,
         "updated_at": moment(row.get("updated_at")) or found.created_at, "started_at": started,
-        "completed_at": moment(row.get("completed_at")),
+        "completed_at": moment(row.get("completed_at")) if state in lifecycle.DONE_STATES else None,
     }  # fmt: skip
     changes = [*became("id", row.get("id"), found.run_id), *became("state", row.get("state"), state), *found.undated, *lifted]  # fmt: skip
     return Carried(values=values, changes=tuple(changes))
@@ -159,18 +170,26 @@ def _run_goal(found: EarlierRun) -> str:
     return said or f"Run {found.run_id} of the earlier Autopack, which kept no goal of it."
 
 
-def _run_state(called: str | None, phases: Collection[PhaseState]) -> RunState:
+def _run_state(called: str | None, phases: Collection[tuple[int, PhaseState]]) -> RunState:
     """Nothing is called done that is not; what nobody understands waits for a person."""
-    state, present = words.run_state(called), frozenset(phases)
+    state, present = words.run_state(called), frozenset(each for _, each in phases)
     if state is None:
         return RunState.PAUSED
     if state in (RunState.PAUSED, RunState.CANCELLED) or not present:
         return state
+    if PhaseState.QUEUED in present and _is_held_back(phases):
+        return state if state in _ENDED_FOR_A_PERSON else RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW
     if PhaseState.QUEUED in present:
         return RunState.QUEUED if state is RunState.QUEUED and present == {PhaseState.QUEUED} else RunState.RUNNING  # fmt: skip
     if state in lifecycle.DONE_STATES and state is not RunState.DONE_SUCCESS:
         return state
     return lifecycle.run_state(RunState.RUNNING, lifecycle.PhaseStates(present=present))
+
+
+def _is_held_back(phases: Collection[tuple[int, PhaseState]]) -> bool:
+    """Whether nothing QUEUED is in the first tier that is not finished: then there is nothing to claim."""
+    first = min(tier for tier, state in phases if state in OPEN_STATES)
+    return (first, PhaseState.QUEUED) not in phases
 
 
 def _caps(

@@ -1,15 +1,18 @@
 """An earlier database, read. The file itself is only ever copied: whatever SQLite does to open it, it does to the copy."""
 
 import hashlib
+import json
 import re
 import sqlite3
+import string
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from autopack.db.adopt.values import Value
+from autopack.db.adopt.values import Value, as_json
 from autopack.errors import DatabaseRefused
 
 _SIDECARS = ("-wal", "-journal")
@@ -18,12 +21,15 @@ _CHUNK_BYTES = 1 << 20
 _DIRT = re.compile(r"NULL value in |CHECK constraint failed in |(TEXT|NUMERIC|non-\w+) value in |ok$")
 _EARLIER_RUNS = frozenset({"safety_profile", "run_scope", "token_cap", "max_phases", "goal_anchor", "tokens_used"})  # fmt: skip
 _EARLIER_PHASES = frozenset({"tier_id", "phase_index", "task_category", "builder_attempts", "description"})
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_ROWID = ("rowid", "_rowid_", "oid")
+_UNCHANGED = "Nothing was changed."
 _DAMAGED = "Nothing was changed. `sqlite3 FILE .recover | sqlite3 NEW` saves what can be saved; then adopt the new file."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """`number` is the row's number in its table (SQLite's rowid). Names of columns are in lower case."""
+    """`number` is the row's number in its table (SQLite's rowid). Names of columns are folded."""
 
     number: int
     values: dict[str, Value]
@@ -59,16 +65,25 @@ class Source:
             Definition(kind=str(kind), name=str(name), sql=sql)
             for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY rowid")
         )  # fmt: skip
-        self._tables = {each.name.lower(): each.name for each in self.definitions if each.can_be_read}
+        self._tables = {folded(each.name): each.name for each in self.definitions if each.can_be_read}
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Names in lower case, as in the whole of this package."""
+        """Names are folded, as in the whole of this package."""
         return tuple(self._tables)
+
+    @cached_property
+    def lineage(self) -> str:
+        """Names the database in all its states, by the first run that it was given; else this very content."""
+        for row in self.rows("runs"):
+            first = {name: row.get(name) for name in ("id", "created_at")}
+            if None not in first.values():
+                return _label(hashlib.sha256(json.dumps(as_json(first)).encode()).hexdigest())
+        return self.label
 
     def columns(self, table: str) -> frozenset[str]:
         found = self._connection.execute(f"PRAGMA table_xinfo({_quoted(self._tables[table])})")
-        return frozenset(str(row[1]).lower() for row in found)
+        return frozenset(folded(str(row[1])) for row in found)
 
     def count(self, table: str) -> int:
         # NOT INDEXED: an index may lack rows that the table holds.
@@ -80,32 +95,46 @@ class Source:
         if table in self._tables and column in self.columns(table):
             name = _quoted(self._tables[table])
             for (value,) in self._connection.execute(
-                f"SELECT DISTINCT {_quoted(column)} FROM {name} NOT INDEXED"
+                f"SELECT DISTINCT {_quoted(column)} COLLATE BINARY FROM {name} NOT INDEXED"
             ):
                 yield value
 
     def rows(self, table: str, *, by: str | None = None) -> Iterator[Row]:
-        """Every row, one at a time; rows of the same `by` come together."""
+        """Every row, one at a time; by `by`, reals and blobs come first, and all others of one text together."""
         if table not in self._tables:
             return
         name = _quoted(self._tables[table])
-        numbered = self._is_numbered(name)
-        order = [f"CAST({_quoted(by)} AS TEXT)"] if by is not None and by in self.columns(table) else []
-        order += ["rowid"] if numbered else []
+        number = self._number_of(table)
+        order = _order(_quoted(by)) if by is not None and by in self.columns(table) else []
+        order += [number] if number else []
         sorting = f" ORDER BY {', '.join(order)}" if order else ""
-        number = "rowid" if numbered else "0"
-        cursor = self._connection.execute(f"SELECT {number}, * FROM {name} NOT INDEXED{sorting}")
-        columns = [str(column[0]).lower() for column in cursor.description[1:]]
+        cursor = self._connection.execute(f"SELECT {number or 0}, * FROM {name} NOT INDEXED{sorting}")
+        columns = [folded(str(column[0])) for column in cursor.description[1:]]
+        if len(set(columns)) != len(columns):
+            raise DatabaseRefused(
+                f"{self.path}: values of {table} would be lost, for two columns have one name. {_UNCHANGED}"
+            )
         for position, (found, *values) in enumerate(cursor, start=1):
-            # A column of their own may be called rowid, and hold anything.
-            counted = found if numbered and isinstance(found, int) else position
-            yield Row(number=counted, values=dict(zip(columns, values, strict=True)))
+            yield Row(number=found if number else position, values=dict(zip(columns, values, strict=True)))
 
-    def _is_numbered(self, quoted: str) -> bool:
+    def _number_of(self, table: str) -> str | None:
+        """The word for SQLite's own number of a row: where a column has that name, the word means the column."""
+        columns = self.columns(table)
+        word = next((each for each in _ROWID if each not in columns), None)
         with suppress(sqlite3.OperationalError):
-            self._connection.execute(f"SELECT rowid FROM {quoted} LIMIT 0")
-            return True
-        return False
+            self._connection.execute(f"SELECT {word} FROM {_quoted(self._tables[table])} LIMIT 0")
+            return word
+        return None
+
+
+def folded(name: str) -> str:
+    """In lower case as SQLite has it: to it, letters beyond ASCII differ from their capitals."""
+    return name.translate(_LOWER)
+
+
+def _order(by: str) -> list[str]:
+    # Two reals may be one text, and a real or a blob the same id as a text that sorts elsewhere.
+    return [f"typeof({by}) NOT IN ('real', 'blob')", f"CAST({by} AS TEXT) COLLATE BINARY"]
 
 
 def _quoted(name: str) -> str:
@@ -126,9 +155,13 @@ def open_source(path: Path, scratch: Path) -> Iterator[Source]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)
-    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+    connection.text_factory = _text
     connection.execute("PRAGMA trusted_schema=OFF")
     return connection
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
@@ -140,6 +173,7 @@ def _refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
 def _earlier(connection: sqlite3.Connection, path: Path, label: str) -> Source:
     source = Source(connection, path, label)
     if is_earlier(source):
+        _refuse_unreadable_names(source)
         return source
     if "database_identity" in source.tables:
         raise DatabaseRefused(
@@ -151,6 +185,24 @@ def _earlier(connection: sqlite3.Connection, path: Path, label: str) -> Source:
         f"{path} is no database of the earlier Autopack ({names}): it lacks the tables `runs` and `phases` with the "
         "columns that those had. Nothing was changed."
     )
+
+
+def _refuse_unreadable_names(source: Source) -> None:
+    """SQLite lets a name be any bytes, and takes none back that are no text."""
+    names = [f"{each.kind} {each.name}" for each in source.definitions]
+    if all(_is_text(name) for name in names):
+        names = [f"column {column} of {table}" for table in source.tables for column in source.columns(table)]
+    for name in names:
+        if not _is_text(name):
+            shown = name.encode(errors="backslashreplace").decode()
+            raise DatabaseRefused(
+                f"{source.path}: the name of {shown} is no text (UTF-8). {_UNCHANGED} Give it another name in a copy of "
+                "the file, and adopt that."
+            )
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def is_earlier(source: Source) -> bool:
@@ -178,6 +230,7 @@ def _glance(path: Path) -> bool | None:
     """At the file alone; None where that shows no table."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.text_factory = _text
             source = Source(connection, path, "")
             return is_earlier(source) if source.tables else None
     except sqlite3.DatabaseError:
@@ -186,7 +239,7 @@ def _glance(path: Path) -> bool | None:
 
 def label_of(path: Path) -> str:
     """What names the content of an earlier database."""
-    _refuse_no_database(path)
+    refuse_no_database(path)
     return _label(_digest(path, None))
 
 
@@ -196,7 +249,7 @@ def _label(digest: str) -> str:
 
 def copy(path: Path, target: Path) -> str:
     """Copies the file and its journals, and returns their SHA-256. Refuses a file that changes meanwhile."""
-    _refuse_no_database(path)
+    refuse_no_database(path)
     try:
         copied = _digest(path, target)
         again = _digest(path, None)
@@ -211,7 +264,7 @@ def copy(path: Path, target: Path) -> str:
     return copied
 
 
-def _refuse_no_database(path: Path) -> None:
+def refuse_no_database(path: Path) -> None:
     if not path.exists():
         raise DatabaseRefused(f"there is no file {path}; name the earlier database that is to be adopted")
     if not path.is_file():

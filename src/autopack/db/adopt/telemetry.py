@@ -10,7 +10,7 @@ from autopack.db.adopt import words
 from autopack.db.adopt.plans import Carried, became, dated
 from autopack.db.adopt.scope import strings
 from autopack.db.adopt.source import Row
-from autopack.db.adopt.values import Value, count, flag, moment, text, written
+from autopack.db.adopt.values import Value, as_json, count, flag, moment, text, written
 from autopack.domain.storable import storable
 
 ADOPTED = "adopted"
@@ -20,24 +20,32 @@ UNKNOWN = "unknown"
 _SHARES = {"builder": 0.4, "auditor": 0.6, "doctor": 0.7, "manifest": 0.8, "agent:": 0.8}
 # More than any call can use: a number like that is a mistake, and would end every sum.
 _MOST_TOKENS = 10**12
+_TOO_LARGE = "its numbers of tokens are larger than any call can use"
+# Members of the family name the budgets of an escalation differently.
+_FROM, _TO = (
+    ("from_budget", "base_value", "selected_budget"),
+    ("to_budget", "retry_max_tokens", "actual_max_tokens"),
+)
 _GUESSED = "the split into prompt and completion was guessed from the total: unknown here"
 
 
-def call_id(label: str, table: str, number: int) -> str:
-    """Made from where the row was found: adopted again, it is the same."""
-    return hashlib.sha256(f"{label}/{table}/{number}".encode()).hexdigest()[:32]
+def _found(row: Row, lineage: str, table: str, *fixed: tuple[str, ...]) -> dict[str, Any]:
+    """The call id is made of what never changes of a row, so a later state of the same database gives the same one.
 
-
-def _found(row: Row, label: str, table: str) -> dict[str, Any]:
+    `fixed` are columns, each with the other names that it has in the family.
+    """
+    columns = (("run_id",), ("phase_id",), *fixed)
+    made_of = [table, row.number, as_json({names[0]: row.get(*names) for names in columns})]
     return {
-        "call_id": call_id(label, table, row.number), "origin": ADOPTED, "source_database_id": label,
-        "source_row_id": row.number,
+        "call_id": hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:32], "origin": ADOPTED,
+        "source_database_id": lineage, "source_row_id": row.number,
     }  # fmt: skip
 
 
-def usage(row: Row, *, run_id: str | None, phase_id: str | None, label: str, now: datetime) -> Carried:
+def usage(row: Row, *, run_id: str | None, phase_id: str | None, lineage: str, undated: datetime) -> Carried:
+    """`undated` is the moment of a row that has none. It must not be that of the adoption: no call was made then."""
     when = "created_at" if row.get("created_at") is not None else "timestamp"
-    created, undated = dated(row, when, now)
+    created, undated_note = dated(row, when, undated)
     tokens, counted = _tokens(row)
     role, provider, model = (
         text(row.get("role"), 40) or UNKNOWN,
@@ -45,11 +53,18 @@ def usage(row: Row, *, run_id: str | None, phase_id: str | None, label: str, now
         text(row.get("model"), 200) or UNKNOWN,
     )
     values = {
-        **_found(row, label, "llm_usage_events"), **tokens, "run_id": run_id, "phase_id": phase_id, "role": role,
+        **_found(row, lineage, "llm_usage_events", *_fixed_of_usage(row)), **tokens, "run_id": run_id, "phase_id": phase_id, "role": role,
         "status": "answered", "provider": provider, "model": model, "provider_mode": "live", "reserved_tokens": 0,
         "usage_source": ADOPTED, "created_at": created, "completed_at": created,
     }  # fmt: skip
-    return Carried(values=values, changes=(*undated, *counted))
+    return Carried(values=values, changes=(*undated_note, *counted))
+
+
+def _fixed_of_usage(row: Row) -> list[tuple[str, ...]]:
+    parts = [("prompt_tokens",), ("completion_tokens",)]
+    # A total may have been added to the table, and filled in, when the row was there already.
+    counted = parts if row.get("prompt_tokens", "completion_tokens") is not None else [("total_tokens",)]
+    return [("created_at", "timestamp"), ("role",), ("provider",), ("model",), *counted]
 
 
 def _tokens(row: Row) -> tuple[dict[str, int | None], tuple[str, ...]]:
@@ -57,13 +72,16 @@ def _tokens(row: Row) -> tuple[dict[str, int | None], tuple[str, ...]]:
     prompt, completion, said = (
         _tokens_in(row, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
     )
-    parts = prompt + completion if prompt is not None and completion is not None else None
-    total = parts if said is None else said
+    known = (prompt or 0) + (completion or 0)
+    parts = known if prompt is not None and completion is not None else None
+    if said == 0 and known:
+        said = None  # a total that was added to the table later is 0 in the rows that were there
+    total = parts if said is None else max(said, known)
     if total is None:
         return _counted(prompt, completion, None), ("the tokens are missing or unreadable: unknown here",)
     if parts is None or prompt is None:
         return _counted(None, None, total), ()
-    if parts != total:
+    if said not in (None, parts):
         return _counted(None, None, total), (
             "prompt and completion are not the total: their split is unknown here",
         )
@@ -105,14 +123,16 @@ def usage_back(values: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def estimation(
-    row: Row, *, run_id: str | None, phase_id: str | None, label: str, now: datetime
+    row: Row, *, run_id: str | None, phase_id: str | None, lineage: str, undated: datetime
 ) -> Carried | str:
     """The reason, where the event cannot be one here."""
     predicted, budget = count(row.get("predicted_output_tokens")), count(row.get("selected_budget"))
     if predicted is None or budget is None:
         return "it holds no estimate that can be read"
-    when, undated = dated(row, "timestamp", moment(row.get("created_at")) or now)
-    actual, stop = count(row.get("actual_output_tokens")), text(row.get("stop_reason"), 40)
+    if max(predicted, budget) > _MOST_TOKENS:
+        return _TOO_LARGE
+    when, undated_note = dated(row, "timestamp", moment(row.get("created_at")) or undated)
+    actual, stop = _tokens_in(row, "actual_output_tokens"), text(row.get("stop_reason"), 40)
     truncated = flag(row.get("truncated"))
     category, complexity = (
         words.category(text(row.get("category"))),
@@ -121,7 +141,8 @@ def estimation(
     deliverables = _deliverables(row.get("deliverables_json"))
     named = count(row.get("deliverable_count"))
     values = {
-        **_found(row, label, "token_estimation_v2_events"), "run_id": run_id or UNKNOWN, "phase_id": phase_id or UNKNOWN,
+        **_found(row, lineage, "token_estimation_v2_events", ("timestamp",), ("predicted_output_tokens",), ("selected_budget",)),
+        "run_id": run_id or UNKNOWN, "phase_id": phase_id or UNKNOWN,
         "timestamp": when, "category": category, "complexity": complexity, "deliverables_json": deliverables,
         "deliverable_count": len(deliverables) if named is None else named, "estimator_version": VERSION,
         "predicted_output_tokens": predicted, "selected_budget": budget, "actual_output_tokens": actual,
@@ -129,7 +150,7 @@ def estimation(
         "stop_reason": stop, "model": text(row.get("model"), 200) or UNKNOWN, "provider_mode": "live",
         "is_complete": stop is not None and actual is not None,
     }  # fmt: skip
-    changes = (*became("category", row.get("category"), category), *became("complexity", row.get("complexity"), complexity), *undated)  # fmt: skip
+    changes = (*became("category", row.get("category"), category), *became("complexity", row.get("complexity"), complexity), *undated_note)  # fmt: skip
     return Carried(values=values, changes=changes)
 
 
@@ -154,20 +175,22 @@ def estimation_back(values: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def escalation(
-    row: Row, *, run_id: str | None, phase_id: str | None, label: str, now: datetime
+    row: Row, *, run_id: str | None, phase_id: str | None, lineage: str, undated: datetime
 ) -> Carried | str:
-    """The reason, where the event cannot be one here. Members of the family name the budgets differently."""
-    before = count(row.get("from_budget", "base_value", "selected_budget"))
-    after = count(row.get("to_budget", "retry_max_tokens", "actual_max_tokens"))
+    """The reason, where the event cannot be one here."""
+    before, after = count(row.get(*_FROM)), count(row.get(*_TO))
     if before is None or after is None:
         return "it does not say from which budget to which"
-    when, undated = dated(row, "timestamp", moment(row.get("created_at")) or now)
+    if max(before, after) > _MOST_TOKENS:
+        return _TOO_LARGE
+    when, undated_note = dated(row, "timestamp", moment(row.get("created_at")) or undated)
     values = {
-        **_found(row, label, "token_budget_escalation_events"), "run_id": run_id or UNKNOWN, "phase_id": phase_id or UNKNOWN,
+        **_found(row, lineage, "token_budget_escalation_events", ("timestamp",), _FROM, _TO),
+        "run_id": run_id or UNKNOWN, "phase_id": phase_id or UNKNOWN,
         "timestamp": when, "reason": text(row.get("reason"), 40) or "truncated", "from_budget": before, "to_budget": after,
         "model": text(row.get("model"), 200) or UNKNOWN,
     }  # fmt: skip
-    return Carried(values=values, changes=tuple(undated))
+    return Carried(values=values, changes=tuple(undated_note))
 
 
 def escalation_back(values: Mapping[str, Any]) -> dict[str, Value]:

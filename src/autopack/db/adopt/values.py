@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,6 +17,9 @@ _TRUE = frozenset({"1", "true", "t", "yes", "y"})
 _FALSE = frozenset({"0", "false", "f", "no", "n"})
 # Moments as numbers: seconds since 1970 up to here (the year 5138), above it milliseconds, then microseconds.
 _LAST_SECOND = 10**11
+# ISO 8601 would take these digits for a year, a month and so on. A plain date has eight.
+_NUMBER = re.compile(r"\s*\d{9,}(\.\d+)?\s*")
+_UTC = re.compile(r"\s*(UTC|GMT|Z)\s*$", re.IGNORECASE)
 
 
 def text(value: Value, longest: int | None = None) -> str | None:
@@ -37,7 +41,7 @@ def integer(value: Value) -> int | None:
     """A whole number of at most 63 bits."""
     if isinstance(value, str):
         with suppress(ValueError):
-            value = float(value) if "." in value or "e" in value.lower() else int(value[:30])
+            value = float(value) if "." in value or "e" in value.lower() else int(value)
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
         value = int(value)
     return value if isinstance(value, int) and abs(value) <= MAX_INTEGER else None
@@ -56,16 +60,19 @@ def flag(value: Value) -> bool | None:
 
 def moment(value: Value) -> datetime | None:
     """ISO 8601 with a blank or a T, with a zone or (then it is UTC) without; or a number since 1970."""
-    number = value if isinstance(value, int | float) else None
     try:
         if isinstance(value, str):
-            with suppress(ValueError):
-                found = datetime.fromisoformat(value.strip())
-                return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-            number = float(value)
-        return None if number is None else _since_1970(number)
+            return _since_1970(float(value)) if _NUMBER.fullmatch(value) else _of_text(value)
+        return _since_1970(value) if isinstance(value, int | float) else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _of_text(said: str) -> datetime:
+    with suppress(ValueError):
+        found = datetime.fromisoformat(_UTC.sub("+00:00", said.strip()))
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return _since_1970(float(said))
 
 
 def _since_1970(number: float) -> datetime:

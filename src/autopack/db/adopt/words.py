@@ -20,7 +20,10 @@ _RUN_STATES = {
 _PHASE_STATES = {
     **{state.value: state for state in PhaseState},
     **dict.fromkeys(
-        ("EXECUTING", "GATE", "CI_RUNNING", "IN_PROGRESS", "RUNNING", "PENDING", "CREATED", "READY"), PhaseState.QUEUED
+        (
+            "EXECUTING", "GATE", "CI_RUNNING", "IN_PROGRESS", "RUNNING", "PENDING", "CREATED", "READY", "RETRY", "RETRYING",
+        ),
+        PhaseState.QUEUED,
     ),
     **dict.fromkeys(("COMPLETED", "DONE", "DONE_SUCCESS", "SUCCESS"), PhaseState.COMPLETE),
     **dict.fromkeys(("ERROR", "DONE_FAILED"), PhaseState.FAILED),
@@ -49,7 +52,10 @@ _COMPLEXITIES = (
 
 
 def run_state(said: str | None) -> RunState | None:
-    return _RUN_STATES.get(_as_state(said))
+    state = _as_state(said)
+    if state not in _RUN_STATES and state.startswith("DONE_FAILED"):
+        return RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW
+    return _RUN_STATES.get(state)
 
 
 def phase_state(said: str | None) -> PhaseState | None:

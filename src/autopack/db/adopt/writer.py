@@ -15,6 +15,7 @@ from autopack.db.tables import LegacyRow
 
 SET_ASIDE = "set aside: "
 _INSERT_AT_ONCE = 500
+_CHARS_AT_ONCE = 8_000_000
 _MOST_REASONS = 100
 
 
@@ -35,12 +36,13 @@ class Tally:
 
 
 class Writer:
-    """Inserts in the order of calls for each table, some hundred rows at once."""
+    """Inserts in the order of calls for each table: some hundred rows at once, fewer where they are large."""
 
     def __init__(self, connection: Connection, label: str, now: datetime) -> None:
         self.connection, self.label, self.now = connection, label, now
         self.tallies: dict[str, Tally] = {}
         self._waiting: dict[type[Base], list[dict[str, Any]]] = {}
+        self._waiting_chars = 0
 
     def tally(self, table: str) -> Tally:
         return self.tallies.setdefault(table, Tally(table=table))
@@ -48,12 +50,16 @@ class Writer:
     def insert(self, kind: type[Base], values: dict[str, Any]) -> None:
         waiting = self._waiting.setdefault(kind, [])
         waiting.append(values)
-        if len(waiting) >= _INSERT_AT_ONCE:
+        self._waiting_chars += _chars(values)
+        if self._waiting_chars >= _CHARS_AT_ONCE:
+            self.flush()
+        elif len(waiting) >= _INSERT_AT_ONCE:
             self._write(kind)
 
     def flush(self) -> None:
         for kind in self._waiting:
             self._write(kind)
+        self._waiting_chars = 0
 
     def _write(self, kind: type[Base]) -> None:
         if waiting := self._waiting[kind]:
@@ -90,3 +96,12 @@ class Writer:
             "created_at": self.now,
         }  # fmt: skip
         self.insert(LegacyRow, kept)
+
+
+def _chars(value: Any) -> int:
+    """About how much of it there is."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_chars, value.values()))
+    return sum(map(_chars, value)) if isinstance(value, list) else 0
