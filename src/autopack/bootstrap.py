@@ -19,6 +19,7 @@ from autopack.clock import Clock
 from autopack.db.engine import Database
 from autopack.db.identity import open_database, read_identity, write_nonce
 from autopack.db.location import locate
+from autopack.domain.addresses import shown_address
 from autopack.domain.edits import Format
 from autopack.domain.messages import ProviderMode, Role
 from autopack.domain.models import ModelTable, load_model_table
@@ -127,7 +128,7 @@ async def prove_same_database(
         if await _reads_back(client, theirs, choice, api_url, clock):
             return
     raise DatabaseMismatch(
-        f"the server at {api_url} works on {theirs['url']} (database {theirs['database_id']}), which is not "
+        f"the server at {shown_address(api_url)} works on {theirs['url']} (database {theirs['database_id']}), which is not "
         f"{locate(choice.url, choice.directory).masked}, named by {choice.rule}. {REMEDY}"
     )
 
@@ -145,7 +146,7 @@ async def _reads_back(
             write_nonce(session, nonce)
     except DatabaseRefused as error:
         raise DatabaseMismatch(
-            f"the server at {api_url} works on {theirs['url']} (database {theirs['database_id']}), and {choice.rule} "
+            f"the server at {shown_address(api_url)} works on {theirs['url']} (database {theirs['database_id']}), and {choice.rule} "
             f"names a database that cannot be compared with it: {error} {REMEDY}"
         ) from error
     return bool((await client.connect())["nonce"] == nonce)

@@ -112,7 +112,7 @@ class AutopackClient:
         identity: dict[str, Any] = await self._call(dict[str, Any], "GET", "/identity")
         if not isinstance(identity.get("database_id"), str):
             raise ApiUnreachable(
-                f"{self._http.base_url} answers, but not as Autopack's API does: no database_id"
+                f"{_shown(self._http.base_url)} answers, but not as Autopack's API does: no database_id"
             )
         if self.database_id is not None and self.database_id != identity["database_id"]:
             raise DatabaseMismatch(
@@ -190,9 +190,14 @@ class AutopackClient:
         return await self._call(list[Attempt], "GET", f"/runs/{_id(run_id)}/attempts")
 
     async def calls(self, run_id: str, phase_id: str | None = None) -> list[CallRecord]:
-        return await self._call(
-            list[CallRecord], "GET", f"/runs/{_id(run_id)}/calls", phase_id=phase_id, limit=1000
-        )
+        """All of them, in the order in which they were asked for, page by page."""
+        path, found = f"/runs/{_id(run_id)}/calls", list[CallRecord]()
+        while True:
+            after = found[-1].id if found else 0
+            page = await self._call(list[CallRecord], "GET", path, phase_id=phase_id, after=after, limit=1000)
+            found += page
+            if len(page) < 1000:
+                return found
 
     async def events(self, run_id: str, *, after: int = 0) -> list[Event]:
         return await self._call(list[Event], "GET", f"/runs/{_id(run_id)}/events", after=after, limit=1000)
@@ -241,12 +246,11 @@ class AutopackClient:
     async def daily_caps(self) -> DailyAccount:
         return await self._call(DailyAccount, "GET", "/daily-caps")
 
-    async def set_daily_caps(
-        self, *, token_cap: int | None, cost_cap_usd: float | None, by: str
-    ) -> DailyAccount:
-        """Both caps anew; None is no cap."""
-        body = _body(schemas.DailyCapsBody, token_cap=token_cap, cost_cap_usd=cost_cap_usd, by=by)
-        return await self._call(DailyAccount, "PUT", "/daily-caps", body)
+    async def set_daily_caps(self, *, by: str, **caps: float | None) -> DailyAccount:
+        """`token_cap`, `cost_cap_usd` or both; None is no cap, and the one that is not named stays."""
+        body = _body(schemas.DailyCapsBody, by=by, **caps)
+        content = {"by": body.by, **body.caps}
+        return self._decode(DailyAccount, await self._send("PATCH", "/daily-caps", content, {}))
 
     async def export_cursor(self, name: str) -> ExportCursor | None:
         return (await self._call(schemas.CursorAnswer, "GET", "/telemetry/cursor", name=name)).cursor
@@ -413,7 +417,7 @@ class AutopackClient:
             value: T = _adapter(cast("Any", kind)).validate_json(response.content)
         except ValueError as error:
             raise ApiUnreachable(
-                f"{response.url} answered something that is not Autopack's API (or another version of it): {error}"
+                f"{_shown(response.url)} answered something that is not Autopack's API (or another version of it): {error}"
             ) from error
         return value
 
@@ -425,7 +429,7 @@ class AutopackClient:
             except httpx.RequestError as error:
                 if pause is None:
                     raise ApiUnreachable(
-                        f"no answer from {self._http.base_url} ({type(error).__name__}: {error}). "
+                        f"no answer from {_shown(self._http.base_url)} ({type(error).__name__}: {error}). "
                         "Start it with `autopack serve`, or leave out --api-url to work in-process."
                     ) from error
                 log.warning(
@@ -442,6 +446,11 @@ class AutopackClient:
         raise AssertionError("unreachable")
 
 
+def _shown(url: httpx.URL) -> str:
+    """Without the user and the password that a person may have written into it."""
+    return str(url.copy_with(username="", password=""))
+
+
 def error_from(response: httpx.Response) -> AutopackError:
     """The error that the server raised, as the same class."""
     try:
@@ -449,7 +458,9 @@ def error_from(response: httpx.Response) -> AutopackError:
     except ValueError:
         body = {}
     if not isinstance(body, dict) or not isinstance(body.get("code"), str):
-        return ApiUnreachable(f"{response.url} answered {response.status_code} and is not Autopack's API")
+        return ApiUnreachable(
+            f"{_shown(response.url)} answered {response.status_code} and is not Autopack's API"
+        )
     return BY_CODE.get(body["code"], AutopackError)(str(body.get("detail", "")))
 
 

@@ -30,7 +30,7 @@ from autopack.domain.estimate import NO_REASONING, Coefficients, Features
 from autopack.domain.estimators import NewVersion
 from autopack.domain.phases import AttemptOutcome, Claim, Idle, JsonObject, Outcome, Phase, Scope
 from autopack.domain.plan import PhasePlan, Plan, TierPlan, problems
-from autopack.domain.storable import MAX_INTEGER, reject_unstorable
+from autopack.domain.storable import MAX_INTEGER, MAX_TOKENS, reject_unstorable
 from autopack.domain.telemetry import ExportCursor
 from autopack.domain.triage import Before as TriageBefore
 from autopack.domain.triage import Options as TriageOptions
@@ -210,6 +210,14 @@ _LEAST = {
     "duration_seconds": 0, "first_token_seconds": 0, "predicted_output_tokens": 0, "escalated_from": 0, "base_output_tokens": 0, "target_rate": 0, "retry_after_seconds": 0,
 }  # fmt: skip
 
+_MOST = dict.fromkeys(
+    (
+        "max_tokens", "reserve_tokens", "input_tokens", "output_tokens", "cache_read_input_tokens",
+        "cache_write_input_tokens", "reasoning_output_tokens",
+    ),
+    MAX_TOKENS,
+)  # fmt: skip
+
 
 def _no_boolean_numbers(value: Any) -> Any:
     """To Python `true` is the number 1; to whoever sent it, it is a mistake."""
@@ -224,8 +232,10 @@ def _plausible(value: Any) -> Any:
     for name, found in vars(value).items():
         if isinstance(found, str) and not len(found) <= _LONGEST.get(name, len(found)):
             raise ValueError(f"{name} is longer than {_LONGEST[name]} characters")
-        if name in _LEAST and found is not None and not _LEAST[name] <= found <= MAX_INTEGER:
-            raise ValueError(f"{name} is not a number of {_LEAST[name]} or more")
+        if name in _LEAST and found is not None:
+            least, most = _LEAST[name], _MOST.get(name, MAX_INTEGER)
+            if not least <= found <= most:
+                raise ValueError(f"{name} is not a number from {least} to {most}")
         if is_dataclass(found):
             _plausible(found)
     return value
@@ -445,11 +455,21 @@ class EstimatorVersionBody(Body):
 
 
 class DailyCapsBody(Body):
-    """Both caps, lest one be forgotten; null is no cap."""
+    """What is not named stays as it is; null is no cap."""
 
-    token_cap: Count | None
-    cost_cap_usd: Dollars | None
+    token_cap: Count | None = None
+    cost_cap_usd: Dollars | None = None
     by: PersonName = "a person"
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if not self.caps:
+            raise ValueError("name token_cap, cost_cap_usd or both")
+        return self
+
+    @property
+    def caps(self) -> dict[str, float | None]:
+        return self.model_dump(include={"token_cap", "cost_cap_usd"}, exclude_unset=True)
 
 
 class TelemetryCounts(BaseModel):

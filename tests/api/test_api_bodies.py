@@ -203,6 +203,8 @@ WRONG: list[tuple[str, tuple[Any, ...], Any]] = [
     ("claim", ("lease_token",), "short"), ("claim", ("lease_token",), "x" * 65), ("claim", ("worker",), ""),
     ("claim", ("base_commit",), "HEAD"), ("claim", ("base_commit",), "B" * 40), ("claim", ("base_commit",), "a" * 65),
     ("reserve", ("request", "reserve_tokens"), -1), ("reserve", ("request", "max_tokens"), 0), ("reserve", ("request", "max_tokens"), True),
+    ("reserve", ("request", "reserve_tokens"), 10**12 + 1), ("reserve", ("request", "max_tokens"), 10**12 + 1),
+    ("settle", ("result", "usage", "input_tokens"), 10**12 + 1), ("settle", ("result", "usage", "output_tokens"), 2**63 - 1),
     ("reserve", ("request", "reserve_cost_usd"), -0.1), ("reserve", ("request", "reserve_cost_usd"), float("nan")),
     ("reserve", ("request", "role"), "janitor"), ("reserve", ("request", "call_id"), ""), ("reserve", ("request", "call_id"), "x" * 33),
     ("reserve", ("request", "request_key"), "k" * 65), ("reserve", ("request", "model"), "m" * 201),

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from autopack import errors
 from autopack.client import AutopackClient, error_from
+from autopack.domain.calls import CallRecord
 from autopack.domain.phases import AttemptOutcome, Outcome
 from autopack.errors import BY_CODE, ApiUnreachable, AutopackError, InvalidInput
 from autopack.schemas import ActorBody, PlanBody
@@ -96,6 +97,21 @@ async def test_a_request_whose_answer_was_lost_is_sent_again_and_doubles_nothing
         assert kinds.count("finished") == 1
 
 
+async def test_the_calls_of_a_phase_come_page_by_page():
+    def call(number: int) -> dict[str, object]:
+        known = dict.fromkeys(CallRecord.__dataclass_fields__)
+        texts = dict.fromkeys(("call_id", "role", "status", "provider", "model", "provider_mode"), "x")
+        return {**known, **texts, "id": number, "retries": 0, "created_at": "2030-01-01T00:00:00Z"}
+
+    def answer(asked: httpx.Request) -> httpx.Response:
+        first, most = int(asked.url.params["after"]) + 1, int(asked.url.params["limit"])
+        return httpx.Response(200, json=[call(number) for number in range(first, 1002)][:most])
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://queue") as http:
+        found = await AutopackClient(http).calls("r1", "p1")
+    assert [each.id for each in found] == list(range(1, 1002))
+
+
 async def test_patience_ends_and_says_what_to_do():
     naps: list[float] = []
 
@@ -112,6 +128,21 @@ async def test_patience_ends_and_says_what_to_do():
         assert naps == sorted(naps)
         with pytest.raises(ApiUnreachable):
             await AutopackClient(http, sleep=sleep, patient=False).run("r1")
+
+
+@pytest.mark.parametrize(("status", "text"), [(502, "no"), (200, "no"), (None, "")])
+async def test_what_went_wrong_is_said_without_the_password_of_the_address(status: int | None, text: str):
+    def reply(asked: httpx.Request) -> httpx.Response:
+        if status is None:
+            raise httpx.ConnectError("refused", request=asked)
+        return httpx.Response(status, text=text)
+
+    async with httpx.AsyncClient(
+        transport=httpx.MockTransport(reply), base_url="http://user:hidden@queue"
+    ) as http:
+        with pytest.raises(ApiUnreachable, match="http://queue") as caught:
+            await AutopackClient(http, patient=False).run("r1")
+    assert "hidden" not in str(caught.value)
 
 
 async def test_an_error_that_was_answered_is_not_asked_for_again():

@@ -45,6 +45,7 @@ async def test_a_selection_travels(client: AutopackClient, database: Database):
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=1001", "after=-2", "after=9223372036854775808", "since=yesterday", "since=2026-01-01T00:00:00",
+     "since=0001-01-01T00:00:00%2B14:00", "until=9999-12-31T23:59:59-14:00",
      "run_id=", "run_id=a%00b", "run_id=" + "x" * 201, "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z"],
 )  # fmt: skip
 async def test_a_query_that_makes_no_sense_is_refused(http: httpx.AsyncClient, query: str):

@@ -1,13 +1,19 @@
 """Totals and daily caps over the wire, in process and remote."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
 
-from autopack.client import AutopackClient
+from autopack.api.app import create_app
+from autopack.client import AutopackClient, in_process
+from autopack.db.identity import open_database
+from autopack.db.location import locate
 from autopack.domain.messages import ProviderMode
 from autopack.domain.phases import AttemptOutcome, FailureKind, RunState, StateCause
+from autopack.domain.storable import MAX_TOKENS
 from autopack.domain.usage import Cost, Grouping, Tokens, UsageSelection
 from autopack.errors import BudgetReached, InvalidInput
 from autopack.schemas import ResumeBody
@@ -86,14 +92,34 @@ async def test_daily_caps_are_set_and_hold_until_the_day_is_over(
     assert (await client.daily_caps()).account.tokens_reserved == 0, "another day"
 
 
+async def test_the_largest_calls_there_can_be_are_accounted_for(database_url: str, tmp_path: Path) -> None:
+    with open_database(locate(database_url, tmp_path)) as database:
+        async with in_process(create_app(lambda: nullcontext(database))) as client:
+            desk = Desk(client)
+            await desk.create(token_cap=2**63 - 1)
+            claim = await desk.claim()
+            for number in range(3):
+                call = request(f"c{number}", request_key=f"k{number}", reserve_tokens=MAX_TOKENS)
+                await client.reserve(claim.attempt_id, claim.lease_token, call)
+                most = answered(MAX_TOKENS, MAX_TOKENS)
+                await client.settle(f"c{number}", claim.lease_token, most)
+            more = request("more", reserve_tokens=2**63 - 1)
+            with pytest.raises(InvalidInput, match="reserve_tokens is not a number from 0 to 1000000000000"):
+                await client.reserve(claim.attempt_id, claim.lease_token, more)
+            assert (await client.run("r1")).tokens_used == 6 * MAX_TOKENS
+            (row,) = (await client.usage(Grouping.RUN, ALL)).rows
+            assert row.total_tokens == Tokens(known=6 * MAX_TOKENS)
+
+
 async def test_a_lost_worker_elsewhere_does_not_hold_the_day_for_ever(
     client: AutopackClient, desk: Desk, time: Time
 ) -> None:
     await client.set_daily_caps(token_cap=1000, cost_cap_usd=None, by="Ann")
-    for run_id in ("r1", "r2"):
+    for run_id in ("r1", "r2", "r3"):
         await desk.create(run_id=run_id)
-    gone = await desk.claim("r2")
-    await client.reserve(gone.attempt_id, gone.lease_token, request("gone"))
+    for run_id in ("r2", "r3"):
+        gone = await desk.claim(run_id)
+        await client.reserve(gone.attempt_id, gone.lease_token, request(run_id, reserve_tokens=500))
     time.tick(61)
     claim = await desk.claim("r1")
     with pytest.raises(BudgetReached) as reached:
@@ -105,7 +131,7 @@ async def test_a_lost_worker_elsewhere_does_not_hold_the_day_for_ever(
 @pytest.mark.parametrize(
     "body",
     [
-        {}, {"token_cap": 1}, {"token_cap": 0, "cost_cap_usd": None}, {"token_cap": True, "cost_cap_usd": None},
+        {}, {"by": "Ann"}, {"token_cap": 0, "cost_cap_usd": None}, {"token_cap": True, "cost_cap_usd": None},
         {"token_cap": None, "cost_cap_usd": 0}, {"token_cap": None, "cost_cap_usd": "1"}, {"token_cap": 2**63, "cost_cap_usd": None},
         {"token_cap": None, "cost_cap_usd": None, "by": ""}, {"token_cap": None, "cost_cap_usd": None, "x": 1},
     ],
@@ -114,9 +140,17 @@ async def test_a_lost_worker_elsewhere_does_not_hold_the_day_for_ever(
 async def test_caps_that_cannot_be_meant_are_refused(
     http: httpx.AsyncClient, body: dict[str, object]
 ) -> None:
-    answer = await http.put("/daily-caps", json=body)
+    answer = await http.patch("/daily-caps", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     assert (await http.get("/daily-caps")).json()["updated_at"] is None
+
+
+async def test_two_people_who_set_one_cap_each_lose_neither(client: AutopackClient) -> None:
+    await client.set_daily_caps(token_cap=1000, by="Ann")
+    found = await client.set_daily_caps(cost_cap_usd=0.5, by="Bob")
+    assert (found.account.token_cap, found.account.cost_cap_usd) == (1000, 0.5)
+    found = await client.set_daily_caps(token_cap=None, by="Ann")
+    assert (found.account.token_cap, found.account.cost_cap_usd) == (None, 0.5)
 
 
 async def test_a_client_refuses_what_the_server_would(client: AutopackClient) -> None:

@@ -237,6 +237,10 @@ WRONG_FLAGS: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
     (("drain", "--run-id", "r1", "--api-url", "http://["), USAGE, ("is no address",)),
     (("drain", "--run-id", "r1", "--api-url", "http://host:99999999"), USAGE, ("is no address",)),
     (("identity", "--api-url", "nonsense"), USAGE, ("is no address",)),
+    (("usage", "--run-id", "\udcff"), USAGE, ("argument 3 of the command is not UTF-8",)),
+    (("telemetry", "export", "--run-id", "\udcff"), USAGE, ("argument 4", "not UTF-8")),
+    (("telemetry", "otlp", "--dry-run", "--name", "\udcff"), USAGE, ("argument 5", "not UTF-8")),
+    (("run", "show", "\udcff"), USAGE, ("cannot be an id",)),
     (("drain",), USAGE, ("--run-id",)),
     (("drain", "--run-id"), USAGE, ("--run-id",)),
     (("drain", "--run-id", "r1", "--batch-size", "0"), USAGE, ("--batch-size", "equal to 1")),
@@ -280,6 +284,46 @@ def test_a_wrong_flag_is_named_and_nothing_is_claimed(shell, seeded, database: P
         assert (ended.code, ended.out) == (code, ""), (arguments, ended.err)
         assert all(word in ended.err for word in words), (arguments, ended.err)
         assert snapshot(database) == seeded, arguments
+
+
+def test_the_password_of_an_address_is_never_said(shell, seeded, monkeypatch):
+    nobody = f"http://user:s3cret@127.0.0.1:{free_port()}"
+    for url, code in (
+        ("grpc://user:s3cret@host", USAGE),
+        ("http://user:s3cret@host:99999", USAGE),
+        (nobody, UNREACHABLE),
+    ):
+        said = shell("drain", "--run-id", "r1", "--api-url", url)
+        monkeypatch.setenv("AUTOPACK_API_URL", url)
+        also = shell("run", "list")
+        monkeypatch.delenv("AUTOPACK_API_URL")
+        assert (said.code, also.code) == (code, code)
+        assert "s3cret" not in said.err + also.err, url
+
+
+@pytest.mark.parametrize(
+    "arguments", [("run", "list"), ("telemetry", "export", "--format", "csv"), ("--help",)]
+)
+def test_a_result_for_which_there_is_no_room_is_said(shell, seeded, monkeypatch, arguments: tuple[str, ...]):
+    full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115 - closing it fails as well
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", full)
+        ended = shell(*arguments)
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+    assert (ended.code, ended.out) == (REFUSED, "")
+    assert "the result cannot be written: No space left on device" in ended.err
+
+
+def test_talk_for_which_there_is_no_room_stops_nothing(shell, seeded, database: Path, monkeypatch):
+    full = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", full)
+        ended = shell("drain", "--run-id", "r1")
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+    assert ended.code == 0
+    assert [state for _, _, state, _ in snapshot(database)["phases"]] == ["COMPLETE", "COMPLETE"]
 
 
 # Environment

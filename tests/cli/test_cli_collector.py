@@ -125,6 +125,7 @@ async def test_nobody_at_the_address_is_said_without_its_secrets(line: Line):
         ("http://c:4318/", {}, "http://c:4318/v1/traces"),
         ("http://c/otlp/v1/traces?x=1", {}, "http://c/otlp/v1/traces?x=1"),
         (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://base/x/"}, "http://base/x/v1/traces"),
+        (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://base/x/?key=k"}, "http://base/x/v1/traces?key=k"),
         (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://b", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t/"}, "http://t/"),
         ("http://c/t", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://base"}, "http://c/t"),
     ],
@@ -159,5 +160,12 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(header: str):
 
 @pytest.mark.parametrize("endpoint", ["c:4318", "ftp://c", "http://", "http://[", ""])
 def test_what_is_no_address_is_refused(endpoint: str):
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="--endpoint is no address"):
         find_target(endpoint, [], {})
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_a_wrong_address_is_named_by_its_variable_and_not_told(name: str):
+    with pytest.raises(UsageError, match=f"{name} is no address") as caught:
+        find_target(None, [], {name: "grpc://user:s3cret@host:4317"})
+    assert "s3cret" not in str(caught.value)

@@ -132,6 +132,30 @@ def test_a_file_that_came_meanwhile_is_not_written_over(tmp_path: Path):
     assert path.read_text() == "theirs"
 
 
+def test_two_that_write_one_file_leave_each_others_alone(tmp_path: Path):
+    path = tmp_path / "events.ndjson"
+    write(path, "first", overwrite=True, then=lambda: write(path, "second", overwrite=True))
+    assert path.read_text() == "first", "the last to end"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_as_open_to_others_as_any_that_this_person_makes(tmp_path: Path):
+    (tmp_path / "plain").touch()
+    write(tmp_path / "ours", "", overwrite=False)
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_long_name_is_one_too_and_one_that_no_disk_takes_is_refused(tmp_path: Path):
+    write(tmp_path / ("n" * 250), "whole", overwrite=False)
+    with pytest.raises(NotReady, match="name too long"):
+        write(tmp_path / ("n" * 300), "", overwrite=False)
+
+
+def test_the_option_that_named_the_file_is_the_one_that_is_said(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"^--output-dir .* is no file; without --output-dir the"):
+        whole_file(tmp_path, overwrite=True, option="--output-dir").__enter__()
+
+
 def test_a_link_stays_a_link(tmp_path: Path):
     (tmp_path / "real").write_text("before")
     (tmp_path / "link").symlink_to("real")

@@ -18,8 +18,10 @@ from autopack.db.tables import (
     TokenBudgetEscalationRow,
     TokenEstimationEventRow,
 )
+from autopack.db.usage import report
 from autopack.domain.metrics import CallSums
 from autopack.domain.telemetry import ESCALATIONS, ESTIMATIONS, TABLES, USAGE, Selection
+from autopack.domain.usage import Grouping, UsageSelection
 from autopack.errors import Conflict, InvalidInput
 from tests.db.support_queue import ON_BOTH, START, Queue
 from tests.support import plan
@@ -173,6 +175,7 @@ def random_calls(draw: st.DrawFn) -> list[dict[str, Any]]:
             "total_tokens": draw(SOME) if given is None or made is None else given + made,
             "reasoning_output_tokens": draw(st.none() | st.integers(0, made)) if made is not None else None,
             "cost_usd": draw(st.none() | st.integers(0, 8).map(lambda eighths: eighths / 8)),
+            "usage_source": draw(st.sampled_from(["provider", "missing", "none", None])),
         }
         for _ in range(draw(st.integers(0, 12)))
     ]
@@ -216,11 +219,51 @@ def check(row: CallSums, mine: list[Any]) -> None:
     assert row.output_tokens == total(mine, "output_tokens")
     assert row.reasoning_tokens == total(mine, "reasoning_output_tokens")
     assert row.cost_usd == total(mine, "cost_usd")
-    assert row.of_unknown_usage == sum(each.total_tokens is None for each in mine)
-    assert row.of_unknown_cost == sum(each.cost_usd is None for each in mine)
+    taken = [each for each in mine if each.usage_source != "none"]
+    assert row.of_unknown_usage == sum(each.total_tokens is None for each in taken)
+    unpriced = sum(each.cost_usd is None for each in taken)
+    assert row.of_unknown_cost == (unpriced if row.provider_mode == "live" else 0)
     known = [each for each in mine if each.total_tokens is not None]
     split = [each.total_tokens - (each.input_tokens or 0) - (each.output_tokens or 0) for each in known]
     assert row.unsplit_tokens == (sum(split) if known else None)
+
+
+def test_what_is_unknown_is_the_same_to_a_scrape_and_to_a_report(database: Database):
+    unknown = {"input_tokens": None, "output_tokens": None, "total_tokens": None, "cost_usd": None}
+    with database.transaction() as session:
+        store(
+            session, usage(1), usage(2, status="failed", usage_source="none", **unknown), usage(3, status="abandoned", **unknown),
+            usage(4, provider_mode="replay", cost_usd=None), usage(5, status="reserved", usage_source=None, **unknown),
+        )  # fmt: skip
+        figures = metrics.read(session).calls
+        totals = report(session, Grouping.RUN, UsageSelection(), limit=9).totals
+    reported = {
+        each.provider_mode: (each.total_tokens.unknown_calls, each.cost.unknown_calls) for each in totals
+    }
+    for mode, (tokens, cost) in reported.items():
+        mine = [each for each in figures if each.provider_mode == mode]
+        assert sum(each.of_unknown_usage for each in mine) == tokens
+        assert sum(each.of_unknown_cost for each in mine) == cost
+    assert reported == {"live": (1, 1), "replay": (0, 0)}
+
+
+def test_sums_that_no_integer_holds_are_sums_all_the_same(database: Database):
+    huge = 4 * 10**18
+    with database.transaction() as session:
+        store(
+            session,
+            *[
+                usage(n, input_tokens=huge, output_tokens=huge, total_tokens=2 * huge, retries=huge)
+                for n in (1, 2, 3)
+            ],
+            *[estimation(n, actual_output_tokens=huge, selected_budget=huge) for n in (1, 2, 3)],
+        )
+        figures = metrics.read(session)
+        (row,) = report(session, Grouping.RUN, UsageSelection(), limit=9).rows
+    (calls,), (estimates,) = figures.calls, figures.estimates
+    assert (calls.input_tokens, calls.output_tokens, calls.unsplit_tokens) == (3 * huge, 3 * huge, 0)
+    assert (estimates.budget_tokens, estimates.actual_tokens) == (3 * huge, 3 * huge)
+    assert (row.input_tokens.known, row.total_tokens.known, row.retries) == (3 * huge, 6 * huge, 3 * huge)
 
 
 def test_estimates_and_the_queue_are_summed_too(database: Database):

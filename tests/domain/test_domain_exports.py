@@ -44,7 +44,7 @@ def test_what_csv_holds_is_read_back_to_the_letter(error: str, model: str, base:
     assert datetime.fromisoformat(row["timestamp"]) == MADE_AT
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("start", [*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20"])
 def test_no_cell_is_one_that_a_spreadsheet_runs(start: str):
     (row,) = read_back(csv_header(USAGE) + csv([usage(error=f"{start}cmd|'/c calc'!A1")]))
     assert row["error"] == f"'{start}cmd|'/c calc'!A1"

@@ -150,7 +150,15 @@ async def test_a_stream_without_usage_does_not_count(served, question, label):
 
 
 @pytest.mark.filterwarnings("ignore:Failed to extract usage")
-@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 1}, {"completion_tokens": 1, "prompt_tokens": None}])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {},
+        {"prompt_tokens": 1},
+        {"completion_tokens": 1, "prompt_tokens": None},
+        {"completion_tokens": 1, "prompt_tokens": 10**12 + 1},
+    ],
+)
 async def test_usage_without_its_counts_is_no_usage(served, question, label, usage):
     llm = await served(stream(piece({"content": "x"}, "stop"), {"choices": [], "usage": usage}))
     with pytest.raises(IncompleteResponse, match="without its usage"):

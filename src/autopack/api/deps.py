@@ -3,9 +3,11 @@
 `async`, though nothing is awaited: FastAPI would send a plain function to a worker thread, once a request each.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
+from pydantic import AwareDatetime, Field
 
 from autopack.clock import Clock
 from autopack.db.engine import Database
@@ -28,6 +30,10 @@ async def _origin(request: Request, user_agent: Annotated[str, Header()] = "") -
     return f"{host} {user_agent[:100]}".strip()
 
 
+# A year from the end on either side: every zone's offset still leaves a moment that can be told in UTC.
+Moment = Annotated[
+    AwareDatetime, Field(ge=datetime(2, 1, 1, tzinfo=UTC), le=datetime(9998, 12, 31, tzinfo=UTC))
+]
 After = Annotated[int, Query(ge=-1, le=MAX_INTEGER)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 ClockDep = Annotated[Clock, Depends(_clock)]

@@ -3,9 +3,9 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator
 
-from autopack.api.deps import After, ClockDep, DatabaseDep
+from autopack.api.deps import After, ClockDep, DatabaseDep, Moment
 from autopack.db import telemetry
 from autopack.domain.storable import reject_unstorable
 from autopack.domain.telemetry import (
@@ -35,7 +35,7 @@ CursorName = Annotated[str, Query(min_length=1, max_length=200), AfterValidator(
 
 
 async def _selection(
-    run_id: Found = None, phase_id: Found = None, since: AwareDatetime | None = None, until: AwareDatetime | None = None
+    run_id: Found = None, phase_id: Found = None, since: Moment | None = None, until: Moment | None = None
 ) -> Selection:  # fmt: skip
     return Selection(run_id=run_id, phase_id=phase_id, since=since, until=until)
 

@@ -1,12 +1,11 @@
 """What model calls used and cost, and what they may cost in a day."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator
 
-from autopack.api.deps import ClockDep, DatabaseDep, OriginDep
+from autopack.api.deps import ClockDep, DatabaseDep, Moment, OriginDep
 from autopack.db import daily, usage
 from autopack.domain.caps import DailyAccount, day_of
 from autopack.domain.storable import reject_unstorable
@@ -23,10 +22,6 @@ def _storable(name: str | None) -> str | None:
 
 # Rows of earlier and other databases name their runs as they please, so this is no Id.
 Name = Annotated[str | None, Query(min_length=1, max_length=200), AfterValidator(_storable)]
-# A year from the end on either side: every zone's offset still leaves a moment that can be told in UTC.
-Moment = Annotated[
-    AwareDatetime, Field(ge=datetime(2, 1, 1, tzinfo=UTC), le=datetime(9998, 12, 31, tzinfo=UTC))
-]
 
 
 async def _selection(
@@ -56,13 +51,11 @@ def daily_caps(database: DatabaseDep, clock: ClockDep) -> DailyAccount:
         return daily.get(session, day_of(clock.now()))
 
 
-@router.put("/daily-caps")
+@router.patch("/daily-caps")
 def set_daily_caps(
     body: DailyCapsBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
 ) -> DailyAccount:
-    """Both caps anew; null is no cap."""
+    """Those that are named; null is no cap."""
     with database.transaction() as session:
-        daily.set_caps(
-            session, token_cap=body.token_cap, cost_cap_usd=body.cost_cap_usd, actor=f"{body.by} ({origin})", now=clock.now()
-        )  # fmt: skip
+        daily.set_caps(session, actor=f"{body.by} ({origin})", now=clock.now(), **body.caps)
         return daily.get(session, day_of(clock.now()))

@@ -3,9 +3,11 @@
 stdout is the result, stderr is the talk. Heavy imports happen inside the commands, so that help is instant.
 """
 
+import errno
 import gc
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -29,7 +31,7 @@ from autopack.cli import (
     usage,
 )
 from autopack.domain.redaction import RedactingFormatter, Redactor, secrets_of
-from autopack.errors import AutopackError
+from autopack.errors import AutopackError, NotReady, UsageError
 
 # Typer carries a click of its own; the base of its usage errors has no public name.
 _WrongUsage: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -75,11 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     _start_logging()
     # What is imported stays: to look through it for garbage again and again is a tenth of a command's start.
     gc.set_threshold(50_000)
+    arguments = list(argv) if argv is not None else sys.argv[1:]
     try:
-        result = app(list(argv) if argv is not None else sys.argv[1:], standalone_mode=False)
+        result = app(arguments, standalone_mode=False)
         sys.stdout.flush()
     except Exception as error:  # noqa: BLE001 - the last place where an error can still become an exit code
-        return _exit_code(error)
+        return _exit_code(_meant(error, arguments))
     except SystemExit as stop:
         return _stopped(stop)
     except KeyboardInterrupt:
@@ -99,6 +102,28 @@ def _stopped(stop: SystemExit) -> int:
     if isinstance(stop.__context__, BrokenPipeError):
         return 0
     return stop.code if isinstance(stop.code, int) else 1
+
+
+def _meant(error: Exception, arguments: Sequence[str]) -> Exception:
+    """What no layer below could tell from a bug: text that is no text, and a disk without room."""
+    match error:
+        case UnicodeEncodeError() if (wrong := _not_text(arguments)) is not None:
+            return UsageError(
+                f"argument {wrong} of the command is not UTF-8, which all but the names of files must be"
+            )
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EIO):
+            # What could not be printed is still in the stream, and would be tried once more at the end.
+            sys.stdout = sys.stderr
+            return NotReady(
+                f"{error.filename or 'the result'} cannot be written: {error.strerror}; what was done before is stored"
+            )
+    return error
+
+
+def _not_text(arguments: Sequence[str]) -> int | None:
+    """The number of the first that came as bytes that are not UTF-8: Python keeps those as lone surrogates."""
+    wrong = (number for number, text in enumerate(arguments, 1) if re.search("[\ud800-\udfff]", text))
+    return next(wrong, None)
 
 
 def _exit_code(error: Exception) -> int:

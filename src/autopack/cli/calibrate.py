@@ -108,7 +108,7 @@ def _write(found: "Calibration", directory: Path) -> list[Path]:
     files = []
     for suffix, text in ((".md", markdown(found)), (".json", json_text(found))):
         path = directory / f"{file_name(found)}{suffix}"
-        with whole_file(path, overwrite=True) as file:
+        with whole_file(path, overwrite=True, option="--output-dir") as file:
             file.write(text.encode())
         files.append(path)
     return files

@@ -13,6 +13,7 @@ import anyio
 import httpx
 
 from autopack.cli.common import check_address, say
+from autopack.domain.addresses import shown_address
 from autopack.domain.phases import JsonObject
 from autopack.errors import ApiUnreachable, NotReady, UsageError
 
@@ -32,8 +33,7 @@ class Target:
     @property
     def shown(self) -> str:
         """The address without what may be secret in it: user, password, query."""
-        parts = urlsplit(self.url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return shown_address(self.url)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def find_target(
     check_address("--endpoint", endpoint)
     check_address("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", traces)
     check_address("OTEL_EXPORTER_OTLP_ENDPOINT", base)
-    url = (_with_path(endpoint) if endpoint else None) or traces or (base and base.rstrip("/") + TRACES_PATH)
+    url = (_with_path(endpoint) if endpoint else None) or traces or (base and _below(base))
     if url is None:
         return None
     found = dict(_header("--header", part, str) for part in headers)
@@ -63,6 +63,11 @@ def find_target(
 def _with_path(endpoint: str) -> str:
     parts = urlsplit(endpoint)
     return endpoint if parts.path.strip("/") else urlunsplit(parts._replace(path=TRACES_PATH))
+
+
+def _below(base: str) -> str:
+    parts = urlsplit(base)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + TRACES_PATH))
 
 
 def _configured_headers(environment: Mapping[str, str]) -> dict[str, str]:

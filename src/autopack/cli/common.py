@@ -35,8 +35,8 @@ By = Annotated[str, typer.Option("--by", help="Who decides, for the record.")]
 
 
 def say(text: str) -> None:
-    """Talk: stderr. That nobody listens any more is no reason to stop the work."""
-    with suppress(BrokenPipeError):
+    """Talk: stderr. That nobody listens any more, or the log's disk is full, is no reason to stop the work."""
+    with suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -90,28 +90,21 @@ def body_of(kind: type[B], **values: Any) -> B:
 
 
 def check_address(name: str, url: str | None) -> None:
-    """Raises UsageError where `url`, given under `name`, cannot be a server's address."""
-    from urllib.parse import urlsplit
-
+    """Raises UsageError where `url`, given under `name`, cannot be a server's address. Its text may hold a password."""
+    from autopack.domain.addresses import fault_of
     from autopack.errors import UsageError
 
-    if url is None:
-        return
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise UsageError(f"{name} {url!r} is no address; write http://HOST:PORT")
+    if url is not None and (fault := fault_of(url)) is not None:
+        raise UsageError(f"{name} is no address: {fault}; write http://HOST:PORT")
 
 
 def _banner(connection: "Connection") -> None:
     from autopack.db.location import locate
+    from autopack.domain.addresses import shown_address
 
     choice = connection.choice
     if connection.api_url is not None:
-        say(f"queue: {connection.api_url} (no database is opened here)")
+        say(f"queue: {shown_address(connection.api_url)} (no database is opened here)")
     elif choice is not None:
         say(f"database: {locate(choice.url, choice.directory).masked} ({choice.rule})")
     for other in choice.overruled if choice else ():

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, cast, func, select
+from sqlalchemy import ColumnElement, Float, and_, case, cast, func, select
 from sqlalchemy.orm import Session
 
-from autopack.db.columns import Number
 from autopack.db.tables import AttemptRow, LlmUsageEventRow, PhaseRow, RunRow, TokenEstimationEventRow
+from autopack.db.usage import may_have_cost, may_have_used
 from autopack.domain.metrics import CallSums, EstimateSums, Figures, QueueState
 from autopack.domain.phases import PhaseState, RunState
 
@@ -30,8 +30,8 @@ def _calls(session: Session) -> list[CallSums]:
             _sum(table.cache_write_input_tokens).label("cache_write_tokens"),
             _sum(table.reasoning_output_tokens).label("reasoning_tokens"),
             _sum(table.total_tokens - known).label("unsplit_tokens"),
-            _count(table.total_tokens.is_(None)).label("of_unknown_usage"),
-            _count(table.cost_usd.is_(None)).label("of_unknown_cost"),
+            _count(and_(may_have_used(table), table.total_tokens.is_(None))).label("of_unknown_usage"),
+            _count(and_(may_have_cost(table), table.cost_usd.is_(None))).label("of_unknown_cost"),
             func.sum(table.cost_usd).label("cost_usd"),
         )
         .where(table.status != "reserved")
@@ -60,7 +60,7 @@ def _queue(session: Session) -> QueueState:
         runs=dict.fromkeys(RunState, 0) | _by_state(session, RunRow),
         phases=dict.fromkeys(PhaseState, 0) | _by_state(session, PhaseRow),
         open_attempts=session.scalar(open_attempts) or 0,
-        reserved_tokens=held[0] or 0,
+        reserved_tokens=held[0] or 0.0,
         reserved_cost_usd=held[1] or 0.0,
     )
 
@@ -71,8 +71,10 @@ def _by_state(session: Session, table: type[RunRow] | type[PhaseRow]) -> dict[st
 
 
 def _sum(column: Any) -> ColumnElement[Any]:
-    """NULL where nothing is known to be summed."""
-    return cast(func.sum(column), Number)  # PostgreSQL sums bigints to a decimal
+    """NULL where nothing is known to be summed. Of floats, as Prometheus keeps them: rows of other databases may add up to
+    more than 63 bits, which would end every scrape.
+    """
+    return func.sum(cast(column, Float))
 
 
 def _count(condition: Any) -> ColumnElement[int]:

@@ -4,7 +4,21 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Subquery, and_, case, func, literal, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Row,
+    Select,
+    Subquery,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from autopack.db.caps import nanos
@@ -64,8 +78,9 @@ def _selected(session: Session, by: Grouping, selection: UsageSelection) -> Sele
     )
     query = select(
         *(names[name].label(name) for name in by.keys),
-        _Table.provider_mode, _Table.status, _Table.usage_source, _Table.retries,
-        *(getattr(_Table, name) for name in _COUNTS),
+        _Table.provider_mode, _Table.status, _Table.usage_source,
+        # A sum beyond 63 bits, which a merge may bring, would end the report; below 53 bits this one is as exact.
+        *(cast(getattr(_Table, name), Float).label(name) for name in (*_COUNTS, "retries")),
         nanos(_Table.cost_usd).label("cost_nanos"), source.label("source"),
     )  # fmt: skip
     return query.where(*_wanted(selection, model))
@@ -111,20 +126,27 @@ def _totals(calls: Subquery, keys: Sequence[ColumnElement[Any]], *wanted: Column
 
 
 def _sums(call: Any) -> dict[str, ColumnElement[Any]]:
-    ended = and_(call.status != "reserved", func.coalesce(call.usage_source, "") != "none")
     split_is_unknown = or_(call.input_tokens.is_(None), call.output_tokens.is_(None))
     sums: dict[str, ColumnElement[Any]] = {"calls": func.count(), "retries": func.sum(call.retries)}
     for status in _STATUSES:
         sums[status] = _count(call.status == status)
     for name in _COUNTS:
         sums[name] = func.sum(call[name])
-        sums[f"unknown_{name}"] = _count(and_(ended, call[name].is_(None)))
+        sums[f"unknown_{name}"] = _count(and_(may_have_used(call), call[name].is_(None)))
     sums["without_split"] = func.sum(case((split_is_unknown, call.total_tokens)))
     sums["cost"] = func.sum(call.cost_nanos)
-    # What is replayed costs nothing, whether or not somebody wrote that down.
-    may_cost = call.provider_mode != ProviderMode.REPLAY
-    sums["unknown_cost"] = _count(and_(ended, may_cost, call.cost_nanos.is_(None)))
+    sums["unknown_cost"] = _count(and_(may_have_cost(call), call.cost_nanos.is_(None)))
     return sums
+
+
+def may_have_used(call: Any) -> ColumnElement[bool]:
+    """Of the ended calls all but those that were refused: of these there is nothing that could be unknown."""
+    return and_(call.status != "reserved", func.coalesce(call.usage_source, "") != "none")
+
+
+def may_have_cost(call: Any) -> ColumnElement[bool]:
+    """As `may_have_used`. What is replayed costs nothing, whether or not somebody wrote that down."""
+    return and_(may_have_used(call), call.provider_mode != ProviderMode.REPLAY)
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:

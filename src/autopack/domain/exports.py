@@ -10,7 +10,8 @@ from autopack.domain.telemetry import E, TelemetryTable
 
 # A spreadsheet runs a cell that begins so as a formula. The apostrophe is among them, so that taking one off
 # gives back every text.
-_RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+# Of the signs, the full-width ones too: some spreadsheets take them for the narrow ones.
+_RUN_BY_SPREADSHEETS = (*"=+-@", *"\uff1d\uff0b\uff0d\uff20", "\t", "\r", "\n", "'")
 _NEEDS_QUOTES = re.compile(r'[",\r\n]|^\s|\s$|^$')
 
 

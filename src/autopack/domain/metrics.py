@@ -23,14 +23,15 @@ class CallSums:
     status: str
     first_id: int
     calls: int
-    input_tokens: int | None
-    output_tokens: int | None
-    cache_read_tokens: int | None
-    cache_write_tokens: int | None
-    reasoning_tokens: int | None
-    unsplit_tokens: int | None
+    input_tokens: float | None
+    output_tokens: float | None
+    cache_read_tokens: float | None
+    cache_write_tokens: float | None
+    reasoning_tokens: float | None
+    unsplit_tokens: float | None
     """Of a total whose parts, or one of them, are unknown."""
     of_unknown_usage: int
+    """Refused ones took nothing, and are not among them; for the cost likewise those that were replayed."""
     of_unknown_cost: int
     cost_usd: float | None
 
@@ -44,8 +45,8 @@ class EstimateSums:
     estimates: int
     truncated: int
     of_unknown_actual: int
-    budget_tokens: int | None
-    actual_tokens: int | None
+    budget_tokens: float | None
+    actual_tokens: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class QueueState:
     runs: Mapping[str, int]
     phases: Mapping[str, int]
     open_attempts: int
-    reserved_tokens: int
+    reserved_tokens: float
     reserved_cost_usd: float
 
 
@@ -128,13 +129,13 @@ def _calls(rows: Sequence[CallSums]) -> list[Family]:
         ),
         _gauge(
             "autopack_llm_calls_of_unknown_usage",
-            "Ended calls without known tokens, refused ones too: they are in no sum of tokens.",
+            "Ended calls whose tokens nobody knows: they are in no sum of tokens. A refused call took none.",
             _BY_MODEL,
             unknown_usage,
         ),
         _gauge(
             "autopack_llm_calls_of_unknown_cost",
-            "Ended calls without a known cost, refused ones too: they are in no sum of cost.",
+            "Ended calls whose cost nobody knows: they are in no sum of cost. A refused or replayed call cost nothing.",
             _BY_MODEL,
             unknown_cost,
         ),

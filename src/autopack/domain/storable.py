@@ -5,6 +5,8 @@ from enum import Enum
 from typing import Any
 
 MAX_INTEGER = 2**63 - 1
+MAX_TOKENS = 10**12
+"""Of one call. More is no true count, and sums of such stay within 63 bits."""
 MAX_NESTING = 50
 _CUT = "[nested too deep]"
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autopack.domain.messages import CallLabel, Role
+from autopack.domain.storable import MAX_TOKENS
 from autopack.errors import ModelNotReady
 
-Tokens = Annotated[int, Field(ge=0, lt=2**63)]
+Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 
 
 class _Strict(BaseModel):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autopack.domain.messages import Usage
+from autopack.domain.storable import MAX_TOKENS
 
 Reported = Mapping[str, Any]  # decoded JSON from a provider
 
@@ -26,17 +27,22 @@ def from_chat_completions(raw: Reported) -> Usage:
 
 
 def within_the_whole(usage: Usage) -> Usage:
-    """Without the parts that contradict their whole: a count that cannot be true is not known."""
+    """Without what contradicts itself: a count that cannot be true is not known."""
+    given, written = _believable(usage.input_tokens), _believable(usage.output_tokens)
     cached = (usage.cache_read_input_tokens or 0) + (usage.cache_write_input_tokens or 0)
-    cache_fits = cached <= (usage.input_tokens or 0)
-    reasoning_fits = (usage.reasoning_output_tokens or 0) <= (usage.output_tokens or 0)
+    cache_fits = cached <= (given or 0)
+    reasoning_fits = (usage.reasoning_output_tokens or 0) <= (written or 0)
     return Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
+        input_tokens=given,
+        output_tokens=written,
         cache_read_input_tokens=usage.cache_read_input_tokens if cache_fits else None,
         cache_write_input_tokens=usage.cache_write_input_tokens if cache_fits else None,
         reasoning_output_tokens=usage.reasoning_output_tokens if reasoning_fits else None,
     )
+
+
+def _believable(count: int | None) -> int | None:
+    return count if count is not None and count <= MAX_TOKENS else None
 
 
 def reported_cost(raw: Reported) -> float | None:
@@ -52,4 +58,4 @@ def _part(raw: Reported, name: str) -> Reported:
 
 def _count(raw: Reported, name: str) -> int | None:
     value = raw.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
