@@ -98,7 +98,13 @@ def test_what_the_back_test_refuses_is_not_applied(shell: Shell, sqlite_url: str
 def test_replayed_events_teach_nothing(shell: Shell, sqlite_url: str):
     fill(sqlite_url, GOOD, provider_mode="replay")
     report = json.loads(shell("calibrate", "--json").out)["report"]
-    assert report["events"] == {"read": 400, "usable": 0, "used": 0, "left_out": {"replayed": 400}}
+    assert report["events"] == {
+        "read": 400,
+        "usable": 0,
+        "used": 0,
+        "joined": 0,
+        "left_out": {"replayed": 400},
+    }
 
 
 def test_the_target_is_the_configured_one(shell: Shell, events: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import text, update
 
 from autopack.db import attempts, calls, daily, runs
-from autopack.db.tables import DailyUsageRow, LlmUsageEventRow
+from autopack.db.tables import DailyUsageRow, LlmUsageEventRow, RunRow
 from autopack.domain.caps import day_of
 from autopack.domain.messages import ProviderMode, Usage
 from autopack.domain.phases import (
@@ -18,7 +19,7 @@ from autopack.domain.phases import (
     StateCause,
 )
 from autopack.errors import BudgetReached
-from tests.db.support_queue import ON_BOTH, Queue, failed
+from tests.db.support_queue import ON_BOTH, ON_POSTGRESQL, Queue, failed
 from tests.support import phase, plan
 
 TODAY, TOMORROW = "2026-01-01", "2026-01-02"
@@ -167,6 +168,31 @@ def test_a_run_waits_for_the_calls_of_others_before_the_day_is_called_full(queue
 
 
 @ON_BOTH
+@pytest.mark.parametrize("of_day", [True, False])
+def test_a_cap_that_no_end_of_a_call_can_satisfy_pauses_at_once(queue: Queue, of_day: bool) -> None:
+    cap(queue, tokens=1000 if of_day else None)
+    queue.create(plan(phases=[phase("p1"), phase("p2")], token_cap=None if of_day else 1000))
+    queue.reserve(queue.claim(), reserve_tokens=10)
+    mine = queue.claim()
+    with pytest.raises(BudgetReached, match="no call under way can make room") as reached:
+        queue.reserve(mine, reserve_tokens=5000)
+    assert report(queue, mine, reached.value)
+    assert queue.run()["state"] == RunState.PAUSED
+
+
+def test_a_cap_of_a_day_that_is_over_pauses_nobody(queue: Queue) -> None:
+    cap(queue, tokens=999)
+    queue.create(plan())
+    queue.tick(hours=23, minutes=59, seconds=59.9)
+    claim = queue.claim()
+    with pytest.raises(BudgetReached) as reached:
+        queue.reserve(claim)
+    queue.tick(seconds=0.1)
+    assert not report(queue, claim, reached.value), "it may fit today"
+    assert queue.run()["state"] == RunState.RUNNING
+
+
+@ON_BOTH
 def test_what_a_lost_worker_of_another_run_held_of_the_day_is_given_back_when_its_lease_has_ended(
     queue: Queue,
 ) -> None:
@@ -175,27 +201,65 @@ def test_what_a_lost_worker_of_another_run_held_of_the_day_is_given_back_when_it
     queue.create(plan("r2"))
     queue.reserve(queue.claim(run_id="r2"))
     mine = queue.claim(lease_seconds=3600.0)
-    assert ended(queue) == 0, "its lease runs"
+    assert not ended(queue), "its lease runs"
     queue.tick(seconds=61)
-    assert ended(queue) == 1
+    assert ended(queue)
+    assert not ended(queue)
     queue.reserve(mine)
     with queue.session() as session:
         assert runs.get(session, "r2").phase_counts == {PhaseState.QUEUED: 1}
         assert runs.row(session, "r2").tokens_reserved == 0
 
 
-def ended(queue: Queue) -> int:
+def ended(queue: Queue) -> bool:
     with queue.session() as session:
-        return attempts.end_those_that_hold(session, day_of(queue.now), now=queue.now)
+        return attempts.end_one_that_holds(session, day_of(queue.now), now=queue.now)
 
 
-def test_caps_are_replaced_as_a_whole_and_say_by_whom(queue: Queue) -> None:
+@ON_POSTGRESQL
+def test_who_gives_back_what_others_held_never_waits_for_one_run_with_the_day_locked(queue: Queue) -> None:
+    """A call that is being reserved has locked its run, and will lock the day."""
+    cap(queue, tokens=5000)
+    for run_id in ("r1", "r2"):
+        queue.create(plan(run_id, phases=[phase("p1"), phase("p2")]))
+        queue.reserve(queue.claim(run_id=run_id))
+    lives = queue.claim(run_id="r2", lease_seconds=3600.0)
+    queue.tick(seconds=61)
+    with queue.session() as session:
+        runs.row(session, "r2", lock=True)
+        with queue.session() as other:
+            other.execute(text("SET LOCAL lock_timeout = '5s'"))  # it would wait for ever
+            assert attempts.end_one_that_holds(other, TODAY, now=queue.now), "that of r1 alone"
+        asked = queue.request(request_key="o" * 64)
+        calls.reserve(session, lives.attempt_id, lives.lease_token, asked, now=queue.now)
+    assert ended(queue), "that of r2"
+    assert days(queue)[TODAY][1] == 1000
+
+
+@ON_BOTH
+def test_what_is_set_aside_is_never_less_than_nothing(queue: Queue) -> None:
+    """What an earlier version set aside was no whole number of nano-dollars: more may be given back than is there."""
+    queue.create(plan())
+    claim = queue.claim()
+    call = queue.reserve(claim, reserve_cost_usd=0.3)
+    with queue.session() as session:
+        session.execute(update(RunRow).values(cost_reserved_usd=0.299999998))
+        session.execute(update(DailyUsageRow).values(cost_reserved_usd=0.299999998))
+    queue.settle(claim, call.call_id)
+    assert queue.run()["cost_reserved_usd"] == 0.0
+    assert days(queue) == {TODAY: (42, 0, 0.25, 0.0)}
+
+
+@ON_BOTH
+def test_caps_are_set_each_by_its_name_and_say_by_whom(queue: Queue) -> None:
     with queue.session() as session:
         assert daily.get(session, TODAY).updated_by is None
     cap(queue, tokens=5, usd=0.5)
     queue.tick(hours=1)
-    cap(queue, tokens=6)
+    for named in ({"token_cap": 6}, {"cost_cap_usd": None}):
+        with queue.session() as session:
+            daily.set_caps(session, actor="Bob", now=queue.now, **named)
     with queue.session() as session:
         found = daily.get(session, TODAY)
     assert (found.account.token_cap, found.account.cost_cap_usd) == (6, None)
-    assert (found.updated_by, found.updated_at) == ("Ann", queue.now)
+    assert (found.updated_by, found.updated_at) == ("Bob", queue.now)

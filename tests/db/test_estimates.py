@@ -1,5 +1,6 @@
 """What stored events teach the next builder call, on both databases."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -71,6 +72,9 @@ def test_the_promise_counts_live_first_asks_of_its_own_target(queue: Queue) -> N
         {"truncated": True, "success": False},
         {"budget_source": "escalated"},
         {"budget_source": "prior", "truncated": True},
+        {"budget_source": "limited", "truncated": True},
+        {"budget_source": "raised", "truncated": True},
+        {"origin": "merged", "source_database_id": "d" * 32, "truncated": True},
         {"target_rate": 0.1, "truncated": True},
         {"provider_mode": "replay", "truncated": True},
         {"is_complete": False, "truncated": True},
@@ -78,6 +82,24 @@ def test_the_promise_counts_live_first_asks_of_its_own_target(queue: Queue) -> N
     with queue.session() as session:
         found = [estimates.promise(session, target) for target in (0.05, 0.1, 0.2)]
     assert [(each.asked, each.missed) for each in found] == [(8, 1), (1, 1), (0, 0)]
+
+
+@ON_BOTH
+def test_merged_events_count_by_their_time_and_are_no_part_of_the_promise(queue: Queue) -> None:
+    remember(queue, *[{"actual_output_tokens": 3000}] * 400)
+    before = asked(queue)
+    merged = {
+        "origin": "merged",
+        "source_database_id": "d" * 32,
+        "actual_output_tokens": 9000,
+        "truncated": True,
+    }
+    remember(queue, *[merged | {"timestamp": START - timedelta(days=300)}] * 400)
+    assert asked(queue) == before
+    remember(queue, *[merged | {"timestamp": START + timedelta(days=1)}] * 400)
+    after = asked(queue)
+    assert (after.alpha, after.samples) == (before.alpha, 400)
+    assert after.budget > before.budget
 
 
 @ON_BOTH
@@ -182,3 +204,10 @@ def test_the_last_events_are_found_without_looking_at_the_others(queue: Queue) -
         )
     assert len(steps) == 1, "nothing is sorted"
     assert "USING INDEX ix_token_estimation_v2_events_live" in steps[0][-1]
+
+
+def test_the_promise_is_counted_in_an_index_alone(queue: Queue) -> None:
+    with queue.session() as session:
+        query = estimates._counts(0.05).compile(session.connection(), compile_kwargs={"literal_binds": True})
+        steps = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()
+    assert "USING COVERING INDEX ix_token_estimation_v2_events_online" in steps[0][-1]

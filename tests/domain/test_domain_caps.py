@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,10 @@ from autopack.domain.caps import (
     Account,
     cause_of,
     day_ends,
+    day_named,
     day_of,
     day_starts,
+    others_may_make_room,
     refusal_by_day,
     refusal_by_run,
 )
@@ -109,7 +112,9 @@ def test_a_refusal_tells_its_cause_and_a_days_when_it_is_over() -> None:
     refused = refusal_by_day(day, full, request())
     assert refused is not None
     assert refused.startswith("token cap of the day 2026-11-22 (UTC): 50 tokens, 0 used and 0 set aside")
-    assert refused.endswith("so the cap would have to be 100 or more; the day ends at 2026-11-23 00:00 UTC")
+    assert refused.endswith("; the day ends at 2026-11-23 00:00 UTC")
+    assert "so the cap would have to be 100 or more; no call under way can make room for it" in refused
+    assert day_named(refused) == day
     assert cause_of(refused) is StateCause.DAILY_CAP
     assert cause_of(refusal_by_day(day, Account(cost_cap_usd=0.1), request()) or "") is StateCause.DAILY_CAP
     assert cause_of(refusal_by_run("r1", full, request()) or "") is StateCause.TOKEN_CAP
@@ -117,6 +122,34 @@ def test_a_refusal_tells_its_cause_and_a_days_when_it_is_over() -> None:
     assert unknown is not None
     assert "the price of openai:m is unknown at localhost:8000/v1" in unknown
     assert cause_of(unknown) is StateCause.COST_CAP
+    assert day_named(unknown) is None
+
+
+@pytest.mark.parametrize("day", ["2026-99-99", "9999-12-31", "20261122", "2026-11-22 "])
+def test_a_day_that_is_none_is_not_found_in_a_refusal(day: str) -> None:
+    assert day_named(f"token cap of the day {day} (UTC): 50 tokens") is None
+
+
+@pytest.mark.parametrize(
+    ("account", "more", "may"),
+    [
+        (Account(token_cap=100, tokens_used=10, tokens_reserved=1), {"tokens": 90}, True),
+        (Account(token_cap=100, tokens_used=10, tokens_reserved=1), {"tokens": 91}, False),
+        (Account(token_cap=100), {"tokens": 101}, False),
+        (Account(cost_cap_usd=0.3, cost_usd=0.1, cost_reserved_usd=0.1), {"cost": 0.2}, True),
+        (Account(cost_cap_usd=0.3, cost_usd=0.1, cost_reserved_usd=0.1), {"cost": 0.200000001}, False),
+        (Account(cost_cap_usd=9.0, cost_reserved_usd=1.0), {"cost": None}, False),
+    ],
+)
+def test_a_refusal_tells_whether_calls_under_way_may_make_room(
+    account: Account, more: dict[str, Any], may: bool
+) -> None:
+    for refused in (
+        refusal_by_run("r1", account, request(**more)),
+        refusal_by_day("2026-11-22", account, request(**more)),
+    ):
+        assert refused is not None
+        assert others_may_make_room(refused) is may
 
 
 def test_a_day_is_one_of_utc() -> None:

@@ -142,6 +142,7 @@ def test_a_run_with_queued_phases_is_not_left_alone_for_it():
     [
         ({"run_state": RunState.PAUSED}, "the run is PAUSED"),
         ({"run_state": RunState.CANCELLED}, "the run is CANCELLED"),
+        ({"run_state": RunState.DONE_FAILED_BUDGET_EXHAUSTED}, "the run is DONE_FAILED_BUDGET_EXHAUSTED"),
         ({"has_base": False}, "name it with --run-id"),
         ({"failure_kind": FailureKind.APPROVAL_REJECTED}, "a person rejected it"),
         ({"tried": 3}, "triage has made 3 attempts"),
@@ -167,6 +168,8 @@ def test_a_failure_that_was_seen_three_times_stops_its_class():
     assert "seen 3 times" in (left(same, session(*tried)) or "")
     assert left(another, session(*tried)) is None
     assert left(same, session(*tried), Options(max_fingerprint_repeats=4)) is None
+    lost = [replace(each, after=PhaseState.QUEUED, again=True) for each in tried]
+    assert left(same, session(*lost)) is None, "nothing was learned of what was interrupted"
     unknown = [replace(each, signature=None) for each in tried]
     assert left(candidate("d1", signature=None), session(*unknown)) is None, "unknown failures are no class"
 
@@ -176,6 +179,7 @@ def test_a_run_in_which_two_phases_ran_out_of_time_is_left_alone():
     assert left(candidate("a3"), session(*timeouts[:1])) is None
     assert "ran out of time" in (left(candidate("a3"), session(*timeouts)) or "")
     assert left(candidate("b1"), session(*timeouts)) is None
+    assert left(candidate("a3"), session(*timeouts, earlier=1)), "over the whole session"
 
 
 def test_a_call_ends_when_it_has_done_enough():
@@ -183,6 +187,8 @@ def test_a_call_ends_when_it_has_done_enough():
     assert enough(session(done, nothing), Options(), 1e6) is None
     assert enough(session(done, done), Options(batch_size=2), 0.0) == (Stop.BATCH_SIZE, "2 phases were asked for, and are done")  # fmt: skip
     assert enough(session(done, done, earlier=1), Options(batch_size=2), 0.0) is None, "of this call"
+    waited = trial("a1", PhaseState.QUEUED, again=True)
+    assert enough(session(waited, done), Options(batch_size=2), 0.0) is None, "one had to wait"
     late = Options(max_total_minutes=1.5)
     assert enough(session(), late, 1.4) is None
     assert (enough(session(), late, 1.5) or [None])[0] is Stop.TIME
@@ -194,6 +200,9 @@ def test_tries_in_a_row_that_bring_nothing_end_a_call():
     assert enough(session(nothing, done, nothing), two, 0.0) is None
     assert enough(session(nothing, nothing, earlier=1), two, 0.0) is None, "of this call"
     assert (enough(session(done, nothing, nothing), two, 0.0) or [None])[0] is Stop.ZERO_YIELD
+    waited = trial("a3", PhaseState.QUEUED, again=True)
+    assert enough(session(waited, nothing, waited), two, 0.0) is None, "what had to wait is no try"
+    assert (enough(session(nothing, waited, nothing), two, 0.0) or [None])[0] is Stop.ZERO_YIELD
 
 
 @given(

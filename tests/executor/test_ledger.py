@@ -1,5 +1,6 @@
 """However a call ends, it leaves one row, and what is unknown of it is unknown."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,20 @@ ASKED = [Message(author="user", text="x")]
 
 
 async def one_call(
-    sqlite_url: str, workspace: Path, answer: Any, prices: Prices | None = None, **run: Any
-) -> tuple[list[Any], Any, Account]:
+    sqlite_url: str, workspace: Path, answer: Any, prices: Prices | None = None, clock: Clock | None = None,
+    llm: ScriptedLLM | None = None, **run: Any,
+) -> tuple[list[Any], Any, Account]:  # fmt: skip
     """The rows that a single question leaves, the run, and the day."""
     async with staged(sqlite_url, workspace) as stage:
         await stage.create(phase("p1"), **run)
         body = ClaimBody(run_id="r1", worker="w", lease_token="t" * 16, base_commit="b" * 40)
         claim = (await stage.client.claim(body)).claim
         assert claim is not None
-        llm = ScriptedLLM()
+        llm = llm or ScriptedLLM()
         llm.provider_mode = ProviderMode.LIVE
         llm.will(Role.BUILDER, *[answer] * CUT_ANSWERS_TAKEN)
         more = {} if prices is None else {"prices": prices}
-        ledger = Ledger(client=stage.client, claim=claim, clock=Clock(), base="b" * 40, **more)
+        ledger = Ledger(client=stage.client, claim=claim, clock=clock or Clock(), base="b" * 40, **more)
         if isinstance(answer, AutopackError):
             with pytest.raises(type(answer)):
                 await ledger.ask(llm, Role.BUILDER, ASKED, max_tokens=10)
@@ -74,6 +76,22 @@ async def test_a_cut_answer_is_a_row_of_unknown_usage_each_time(sqlite_url: str,
         assert (row.input_tokens, row.output_tokens, row.total_tokens, row.cost_usd) == (None,) * 4
     assert run.calls_of_unknown_usage == CUT_ANSWERS_TAKEN
     assert run.tokens_reserved == day.tokens_reserved > 0, "each may have been paid"
+
+
+async def test_a_call_is_priced_at_one_moment(
+    sqlite_url: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(9)]
+    priced: list[datetime] = []
+
+    def unknown(*_: Any, genai_request_timestamp: datetime, **__: Any) -> None:
+        priced.append(genai_request_timestamp)
+        raise LookupError
+
+    monkeypatch.setattr("genai_prices.calc_price", unknown)
+    clock, llm = Clock(now=iter(moments).__next__), ScriptedLLM()
+    await one_call(sqlite_url, workspace, completion("done"), clock=clock, llm=llm)
+    assert {*priced, *(asked.label.asked_at for asked in llm.asked)} == {moments[0]}
 
 
 async def test_a_price_file_makes_cost_caps_work_where_no_table_knows_the_model(

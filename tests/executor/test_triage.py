@@ -295,6 +295,15 @@ async def test_a_run_that_reached_its_cap_is_left_and_others_go_on(stage: Stage)
     assert [each.why for each in done.history.mine] == [Why.LLM_BOUNDARY_HIT, Why.SUCCESS_NO_LLM_CALLS]
 
 
+async def test_runs_that_reached_their_cap_are_no_part_of_a_batch(stage: Stage):
+    for run_id in "abc":
+        await stage.failed(run_id, "p1")
+    for name in ("a/p1", "b/p1"):
+        stage.runner.will(name, BudgetReached("no room"))
+    await stage.triage(batch_size=1, max_consecutive_zero_yield=1)
+    assert stage.runner.ran == ["a/p1", "b/p1", "c/p1"]
+
+
 async def test_a_run_that_is_paused_meanwhile_is_left_and_its_phase_stays_to_be_tried(stage: Stage):
     await stage.client.create_run(PlanBody.model_validate(plan("a", [phase("p1"), phase("p2")])))
     await stage.fail("a", "p1")
@@ -452,6 +461,27 @@ async def test_a_controller_that_lives_elsewhere_is_not_followed_before_its_leas
     stage.tick(120)
     await stage.triage(resumed=True)
     assert stage.runner.ran == ["b/p1"]
+
+
+async def test_a_controller_that_has_yet_to_claim_its_phase_is_not_followed(stage: Stage):
+    await stage.failed("b", "p1", max_attempts=3)
+    await killed(stage, worker="another machine", claimed=False)
+    with pytest.raises(
+        Conflict, match=r"another machine tries phase p1 of run b.*or resume after 00:01:01 UTC"
+    ):
+        await stage.triage(resumed=True)
+    stage.tick(61)
+    await stage.triage(resumed=True)
+    assert stage.runner.ran == ["b/p1"]
+
+
+async def test_a_controller_of_this_machine_that_lives_is_not_followed_however_long_it_takes(stage: Stage):
+    await stage.failed("b", "p1", max_attempts=3)
+    await killed(stage, worker=worker_name(), claimed=False)
+    stage.tick(86_400)
+    with pytest.raises(Conflict, match=r"tries phase p1 of run b.*or end that process"):
+        await stage.triage(resumed=True)
+    assert stored_options(await stage.client.triage_session("s1")) == Options(), "it is left as it was"
 
 
 async def test_of_two_controllers_on_one_session_the_second_stops(stage: Stage):

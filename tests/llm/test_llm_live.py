@@ -1,6 +1,8 @@
 """Against llmock, an independent fake of both providers, over a real socket."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from llmock.scenarios import Reply
@@ -57,6 +59,20 @@ async def test_a_whole_answer(llm, vendor, llmock, question, label, sleeper):
     assert 0 < completion.first_token_seconds <= completion.duration_seconds
     assert sleeper.waits == []
     llmock.assert_resilient()
+
+
+async def test_the_price_is_that_of_when_its_worst_case_was_set_aside(llm, question, label, monkeypatch):
+    asked_at, moments = datetime(2026, 1, 1, 17, tzinfo=UTC), []
+
+    def unknown(*_, genai_request_timestamp, **__):
+        moments.append(genai_request_timestamp)
+        raise LookupError
+
+    monkeypatch.setattr("genai_prices.calc_price", unknown)
+    await llm.complete(question, max_tokens=321, label=replace(label, asked_at=asked_at))
+    assert set(moments) == {asked_at}
+    await llm.complete(question, max_tokens=321, label=label)
+    assert moments[-1] > asked_at, "now"
 
 
 async def test_what_is_sent(llm, vendor, llmock, question, label):

@@ -1,5 +1,6 @@
 """AUTOPACK_PRICES: found by provider and model, before the table and after the provider's own word, or refused by name."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ input_usd_per_million = 0.003
 output_usd_per_million = 0
 """
 HERE = "localhost:8000/v1"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ENTRY = 'provider = "openai"\nmodel = "m"\ninput_usd_per_million = 1\noutput_usd_per_million = 1\n'
 
 
@@ -43,7 +45,9 @@ def prices(tmp_path: Path, text: str = PRICES) -> Prices:
     [("house-small", 0.3), ("house-large", 3.5), ("openai:house-large-2", 3.5), ("other", None)],
 )
 def test_the_name_that_says_most_has_the_price(tmp_path: Path, model: str, usd: float | None) -> None:
-    cost = prices(tmp_path).cost((model,), HERE, Usage(input_tokens=1_000_000, output_tokens=1_000_000))
+    cost = prices(tmp_path).cost(
+        (model,), HERE, Usage(input_tokens=1_000_000, output_tokens=1_000_000), at=NOW
+    )
     assert cost.cost_usd == usd, "exactly: decimals are not added as floats"
 
 
@@ -51,20 +55,20 @@ def test_cached_tokens_have_prices_of_their_own_and_else_that_of_input(tmp_path:
     used = Usage(
         input_tokens=4_000_000, output_tokens=0, cache_read_input_tokens=1_000_000, cache_write_input_tokens=2_000_000
     )  # fmt: skip
-    assert prices(tmp_path).cost(("house-large",), HERE, used).cost_usd == 1 + 0.25 + 2 * 4
-    assert prices(tmp_path).cost(("house-small",), HERE, used).cost_usd == 0.4
+    assert prices(tmp_path).cost(("house-large",), HERE, used, at=NOW).cost_usd == 1 + 0.25 + 2 * 4
+    assert prices(tmp_path).cost(("house-small",), HERE, used, at=NOW).cost_usd == 0.4
 
 
 def test_the_file_goes_before_the_table_and_after_what_the_provider_reports(tmp_path: Path) -> None:
     used, known = Usage(input_tokens=1_000_000, output_tokens=5), prices(tmp_path)
-    cost = known.cost(("gpt-4o-2024-08-06", "gpt-4o"), "openai", used)
+    cost = known.cost(("gpt-4o-2024-08-06", "gpt-4o"), "openai", used, at=NOW)
     assert (cost.cost_usd, cost.source) == (0.003, "override"), "though the table knows the first name"
     assert cost.version is not None
     assert cost.version.startswith("override-")
     assert len(cost.version) == len("override-") + 12
-    assert known.cost(("gpt-4o",), "openai", used, 0.5) == PricedCost(cost_usd=0.5, source="provider")
-    assert TABLE_ONLY.cost(("gpt-4o",), "openai", used).source == "genai-prices"
-    assert known.cost(("gpt-4o-mini",), "openai", used).source == "genai-prices"
+    assert known.cost(("gpt-4o",), "openai", used, 0.5, at=NOW) == PricedCost(cost_usd=0.5, source="provider")
+    assert TABLE_ONLY.cost(("gpt-4o",), "openai", used, at=NOW).source == "genai-prices"
+    assert known.cost(("gpt-4o-mini",), "openai", used, at=NOW).source == "genai-prices"
 
 
 def test_another_file_is_another_version(tmp_path: Path) -> None:
@@ -72,15 +76,15 @@ def test_another_file_is_another_version(tmp_path: Path) -> None:
 
 
 def test_unknown_usage_has_an_unknown_cost(tmp_path: Path) -> None:
-    assert prices(tmp_path).cost(("house-x",), HERE, Usage(input_tokens=1)) == PricedCost()
+    assert prices(tmp_path).cost(("house-x",), HERE, Usage(input_tokens=1), at=NOW) == PricedCost()
 
 
 def test_the_worst_case_takes_the_dearest_of_the_ways_to_read_the_input(tmp_path: Path) -> None:
     known = prices(tmp_path)
-    assert known.worst_case_usd("openai:house-large", HERE, 1_000_000, 1_000_000) == 4 + 2.5
-    assert known.worst_case_usd("openai:unheard-of", HERE, 1, 1) is None
-    assert known.worst_case_usd("openai:gpt-4o", "openai", 1_000_000, 1_000_000) == 0.003
-    assert known.worst_case_usd("openai:gpt-4o-mini", "openai", 1_000_000, 1) > 0
+    assert known.worst_case_usd("openai:house-large", HERE, 1_000_000, 1_000_000, at=NOW) == 4 + 2.5
+    assert known.worst_case_usd("openai:unheard-of", HERE, 1, 1, at=NOW) is None
+    assert known.worst_case_usd("openai:gpt-4o", "openai", 1_000_000, 1_000_000, at=NOW) == 0.003
+    assert known.worst_case_usd("openai:gpt-4o-mini", "openai", 1_000_000, 1, at=NOW) > 0
 
 
 @pytest.mark.parametrize(

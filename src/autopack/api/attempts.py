@@ -1,13 +1,15 @@
 """What a worker says about the phase that it owns: renewals, model calls, the end."""
 
+from datetime import datetime
+
 from fastapi import APIRouter, Response
 
 from autopack.api.deps import ClockDep, DatabaseDep
 from autopack.api.phases import take
 from autopack.db import attempts, calls
+from autopack.db.engine import Database
 from autopack.domain.calls import Reservation
-from autopack.domain.caps import cause_of, day_of
-from autopack.domain.phases import StateCause
+from autopack.domain.caps import day_named
 from autopack.schemas import (
     BudgetBody,
     FinishAnswer,
@@ -68,11 +70,19 @@ def budget(attempt_id: Id, body: BudgetBody, database: DatabaseDep, clock: Clock
 
     What lost workers of other runs hold of a day is given back first: nobody may ever claim there again.
     """
-    now = clock.now()
-    if cause_of(body.reason) is StateCause.DAILY_CAP:
-        with database.transaction() as session:
-            if attempts.end_those_that_hold(session, day_of(now), now=now):
-                return {"paused": False}
+    now, day = clock.now(), day_named(body.reason)
+    if day is not None and _gives_back(database, day, now):
+        return {"paused": False}
     with database.transaction() as session:
         attempts.owned(session, attempt_id, body.lease_token)
         return {"paused": calls.pause_for_budget(session, attempt_id, body.reason, now=now)}
+
+
+def _gives_back(database: Database, day: str, now: datetime) -> bool:
+    """Whether lost workers held room in the day; each is given back in a transaction of its own."""
+    found = False
+    while True:
+        with database.transaction() as session:
+            if not attempts.end_one_that_holds(session, day, now=now):
+                return found
+        found = True

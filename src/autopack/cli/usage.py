@@ -143,27 +143,25 @@ def set_caps(
         raise UsageError(
             "name what to set: --daily-tokens N, --daily-cost-usd X, or `none` instead of a number"
         )
-    tokens = _number("--daily-tokens", daily_tokens, int)
-    cost = _number("--daily-cost-usd", daily_cost_usd, float)
+    caps: dict[str, float | None] = {}
+    if daily_tokens is not None:
+        caps["token_cap"] = _number("--daily-tokens", daily_tokens, int)
+    if daily_cost_usd is not None:
+        caps["cost_cap_usd"] = _number("--daily-cost-usd", daily_cost_usd, float)
 
     async def do(client: "AutopackClient") -> "DailyAccount":
-        present = (await client.daily_caps()).account
-        return await client.set_daily_caps(
-            token_cap=present.token_cap if daily_tokens is None else tokens,
-            cost_cap_usd=present.cost_cap_usd if daily_cost_usd is None else cost,
-            by=by,
-        )
+        return await client.set_daily_caps(by=by, **caps)
 
     _tell(with_client(api_url, database_url, do), as_json)
 
 
-def _number(option: str, text: str | None, kind: type[N]) -> N | None:
+def _number(option: str, text: str, kind: type[N]) -> N | None:
     """None for no cap. Raises UsageError for what is no number above 0."""
     import math
 
     from autopack.errors import UsageError
 
-    if text is None or text == _NO_CAP:
+    if text == _NO_CAP:
         return None
     try:
         found = kind(text)

@@ -211,18 +211,23 @@ def expired(session: Session, run_id: str, *, now: datetime) -> Sequence[Attempt
     return session.scalars(_EXPIRED, {"run": run_id, "now": now}).all()
 
 
-def end_those_that_hold(session: Session, day: str, *, now: datetime) -> int:
-    """Gives back the expired tries of any run that hold room in a day's caps. Returns how many there were."""
+def end_one_that_holds(session: Session, day: str, *, now: datetime) -> bool:
+    """Gives back an expired try, of whichever run, that holds room in a day's caps. False where there is none.
+
+    No more than one: with a second, of another run, the day would be locked before that run, and a call that is being
+    reserved there has locked the run and waits for the day.
+    """
     held = select(LlmUsageEventRow.attempt_id).where(*daily.is_under_way(day))
     rows = session.scalars(
         select(AttemptRow)
         .where(AttemptRow.id.in_(held), AttemptRow.outcome.is_(None), AttemptRow.lease_expires_at < now)
         .order_by(AttemptRow.run_id, AttemptRow.id)
+        .limit(1)
         .with_for_update(skip_locked=True)
     ).all()
     phases.lock(session, [(row.run_id, row.phase_id) for row in rows])
     give_back_expired(session, rows, now=now)
-    return len(rows)
+    return bool(rows)
 
 
 def give_back_expired(session: Session, rows: Sequence[AttemptRow], *, now: datetime) -> None:

@@ -19,9 +19,9 @@ from autopack.db.tables import (
 )
 from autopack.domain import lifecycle, money
 from autopack.domain.calls import CallRecord, CallRequest, CallResult, EstimateMade, Reservation
-from autopack.domain.caps import cause_of, day_of
+from autopack.domain.caps import cause_of, day_ends, day_named, others_may_make_room
 from autopack.domain.messages import ProviderMode, Role, Usage
-from autopack.domain.phases import UNJUDGED, FailureKind, Phase, StateCause
+from autopack.domain.phases import UNJUDGED, FailureKind, Phase
 from autopack.errors import LeaseLost, NotFound
 
 # Every end of an attempt asks these two; building a statement costs more than running it.
@@ -117,19 +117,26 @@ def _journaled(session: Session, attempt: AttemptRow, request: CallRequest) -> R
 
 def pause_for_budget(session: Session, attempt_id: str, reason: str, *, now: datetime) -> bool:
     """Pauses the run until a person raises the cap that was reached, or a day is over. False, and no pause, while a call
-    is under way that may leave room when it ends, or when the run has ended anyway.
+    is under way that may leave room when it ends, when the day that was full is over, or when the run has ended anyway.
     """
     row = session.get(AttemptRow, attempt_id)
     if row is None or runs.row(session, row.run_id, lock=True).state in lifecycle.DONE_STATES:
         return False
-    cause = cause_of(reason)
-    table = LlmUsageEventRow
-    of_run = (table.run_id == row.run_id, table.status == "reserved")
-    holding = daily.is_under_way(day_of(now)) if cause is StateCause.DAILY_CAP else of_run
-    if session.scalar(select(table.id).where(*holding).limit(1)) is not None:
+    day = day_named(reason)
+    if day is not None and day_ends(day) <= now:
         return False
-    runs.pause(session, row.run_id, actor="autopack", now=now, cause=cause, reason=reason)
+    if others_may_make_room(reason) and _is_held(session, row.run_id, day):
+        return False
+    runs.pause(session, row.run_id, actor="autopack", now=now, cause=cause_of(reason), reason=reason)
     return True
+
+
+def _is_held(session: Session, run_id: str, day: str | None) -> bool:
+    """Whether a call under way holds room: of the day, or without one of the run."""
+    table = LlmUsageEventRow
+    of_run = (table.run_id == run_id, table.status == "reserved")
+    holding = of_run if day is None else daily.is_under_way(day)
+    return session.scalar(select(table.id).where(*holding).limit(1)) is not None
 
 
 def settle(session: Session, call_id: str, token: str, result: CallResult, *, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from autopack.db.insert_once import insert_once
@@ -34,14 +34,14 @@ def get(session: Session, day: str) -> DailyAccount:
     )  # fmt: skip
 
 
-def set_caps(
-    session: Session, *, token_cap: int | None, cost_cap_usd: float | None, actor: str, now: datetime
-) -> None:
-    """Both caps as they are from now on; None is no cap. Calls that are under way go on."""
-    values = {"token_cap": token_cap, "cost_cap_usd": cost_cap_usd, "updated_at": now, "updated_by": actor}
-    changed = session.execute(update(DailyCapsRow).values(**values).returning(DailyCapsRow.singleton))
-    if changed.first() is None:
-        session.execute(insert(DailyCapsRow).values(singleton=1, **values))
+def set_caps(session: Session, *, actor: str, now: datetime, **caps: float | None) -> None:
+    """Those that are named, as columns; None is no cap. Calls that are under way go on.
+
+    The other one is not read first: two people may set one each at the same moment.
+    """
+    values = {"updated_at": now, "updated_by": actor}
+    session.execute(insert_once(session, DailyCapsRow, singleton=1, **values))
+    session.execute(update(DailyCapsRow).values(**caps, **values))
 
 
 def is_under_way(day: str) -> tuple[ColumnElement[bool], ...]:

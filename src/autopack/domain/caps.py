@@ -1,11 +1,16 @@
 """Caps of a run and of a day, and what to say when one of them leaves no room. Pure."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from autopack.domain import money
 from autopack.domain.calls import CallRequest
 from autopack.domain.phases import StateCause
+
+_OF_A_DAY = re.compile(r"\w+ cap of the day (\d{4}-\d\d-\d\d) \(UTC\)")
+_NO_CALL_MAKES_ROOM = "no call under way can make room for it"
+_NO_CAP_DOES = "no cap can keep a call below it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +62,26 @@ def refusal_by_day(day: str, account: Account, request: CallRequest) -> str | No
 
 def cause_of(refusal: str) -> StateCause:
     """Which cap a refusal is about."""
-    kind, _, owner = refusal.partition(" cap of ")
-    if owner.startswith("the day "):
+    if day_named(refusal) is not None:
         return StateCause.DAILY_CAP
-    return StateCause.COST_CAP if kind == "cost" else StateCause.TOKEN_CAP
+    return StateCause.COST_CAP if refusal.startswith("cost cap of ") else StateCause.TOKEN_CAP
+
+
+def day_named(refusal: str) -> str | None:
+    """The day whose cap a refusal is about; None where it is a run's."""
+    found = _OF_A_DAY.match(refusal)
+    if found is None:
+        return None
+    try:
+        day_ends(found[1])
+    except (ValueError, OverflowError):
+        return None
+    return found[1]
+
+
+def others_may_make_room(refusal: str) -> bool:
+    """False where the call would not fit even if every call under way used nothing."""
+    return _NO_CALL_MAKES_ROOM not in refusal and _NO_CAP_DOES not in refusal
 
 
 def _refusal(owner: str, account: Account, request: CallRequest) -> str | None:
@@ -74,6 +95,7 @@ def _no_tokens(owner: str, account: Account, wanted: int) -> str | None:
     return (
         f"token cap of {owner}: {cap} tokens, {account.tokens_used} used and {account.tokens_reserved} set aside; the next "
         f"call may take up to {wanted}, so the cap would have to be {needed} or more"
+        f"{_hopeless(account.tokens_used + wanted > cap)}"
     )
 
 
@@ -83,8 +105,8 @@ def _no_money(owner: str, account: Account, request: CallRequest) -> str | None:
         return None
     if wanted is None:
         return (
-            f"cost cap of {owner}: the price of {request.model} is unknown at {request.provider}, so no cap can keep a call "
-            "below it; remove the cap, use a model with a known price, or name the price in the file of AUTOPACK_PRICES"
+            f"cost cap of {owner}: the price of {request.model} is unknown at {request.provider}, so {_NO_CAP_DOES}; "
+            "remove the cap, use a model with a known price, or name the price in the file of AUTOPACK_PRICES"
         )
     amounts = (
         money.nanos(account.cost_usd),
@@ -94,8 +116,13 @@ def _no_money(owner: str, account: Account, request: CallRequest) -> str | None:
     needed = money.dollars(sum(amounts))
     if needed <= cap:
         return None
+    alone = money.dollars(amounts[0] + amounts[2])
     used, held, worst = (money.spelled(money.dollars(amount)) for amount in amounts)
     return (
         f"cost cap of {owner}: {money.spelled(cap)} USD, {used} used and {held} set aside; the next call may cost up to "
-        f"{worst}, so the cap would have to be {money.spelled(needed)} USD or more"
+        f"{worst}, so the cap would have to be {money.spelled(needed)} USD or more{_hopeless(alone > cap)}"
     )
+
+
+def _hopeless(is_so: bool) -> str:
+    return f"; {_NO_CALL_MAKES_ROOM}" if is_so else ""

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -37,12 +38,16 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class CallLabel:
-    """Which request this is: `ask` counts the answered requests of that role for that phase, from 1."""
+    """Which request this is: `ask` counts the answered requests of that role for that phase, from 1.
+
+    `asked_at` is when its worst case was set aside, and the moment of its price; None is the moment of its answer.
+    """
 
     role: Role
     run_id: str
     phase_id: str
     ask: int
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from autopack.domain import lifecycle
 from autopack.domain.failures import Action, action, judges_the_work
 from autopack.domain.phases import FailureKind, PhaseState, RunState
 from autopack.domain.triage import DONE, Candidate, Key, Options, Trial
@@ -55,13 +56,18 @@ class History:
         return frozenset(each.signature for each in self.trials)
 
     @property
+    def done(self) -> int:
+        """How many phases this call is done with: not those that had to wait, or were interrupted."""
+        return sum(not each.again for each in self.mine)
+
+    @property
     def zero_yields(self) -> int:
-        """How many tries of this call, the last ones, brought no estimation event."""
+        """How many tries of this call, the last ones, brought no estimation event; those that had to wait are none."""
         count = 0
         for each in reversed(self.mine):
             if each.token_estimation_v2_events > 0:
                 break
-            count += 1
+            count += not each.again
         return count
 
 
@@ -186,7 +192,7 @@ def _by_run(case: _Case) -> str | None:
     prefix = next((prefix for prefix in options.skip_run_prefixes if phase.run_id.startswith(prefix)), None)
     if prefix is not None:
         return f"--skip-run-prefix {prefix}"
-    if phase.run_state in (RunState.PAUSED, RunState.CANCELLED):
+    if phase.run_state is RunState.PAUSED or phase.run_state in lifecycle.GIVEN_UP:
         return f"the run is {phase.run_state}"
     if not phase.has_base and phase.run_id not in options.run_ids:
         return "the run was never started here, so no workspace is known to be its own; name it with --run-id"
@@ -245,7 +251,7 @@ class Stop(StrEnum):
 
 def enough(history: History, options: Options, minutes: float) -> tuple[Stop, str] | None:
     """Why no further phase is begun, although some may be left."""
-    if len(history.mine) >= options.batch_size:
+    if history.done >= options.batch_size:
         return Stop.BATCH_SIZE, f"{options.batch_size} phases were asked for, and are done"
     if options.max_total_minutes is not None and minutes >= options.max_total_minutes:
         return Stop.TIME, f"{options.max_total_minutes:g} minutes are over (--max-total-minutes)"

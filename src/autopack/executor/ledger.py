@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 
 import anyio
 from pydantic import TypeAdapter
@@ -76,12 +78,13 @@ class Ledger:
         tool: Tool | None,
         estimate: EstimateMade | None,
     ) -> Completion:
-        request = self._request(llm, role, messages, max_tokens, tool)
+        now = self.clock.now()
+        request = self._request(llm, role, messages, max_tokens, tool, now)
         held = await self.client.reserve(self.claim.attempt_id, self.claim.lease_token, request)
         if held.completion is not None:
             return _COMPLETION.validate_python(held.completion)
         phase = self.claim.phase
-        label = CallLabel(role=role, run_id=phase.run_id, phase_id=phase.phase_id, ask=held.ask)
+        label = CallLabel(role=role, run_id=phase.run_id, phase_id=phase.phase_id, ask=held.ask, asked_at=now)
         try:
             completion = await llm.complete(messages, max_tokens=max_tokens, label=label, tool=tool)
         except AutopackError as error:
@@ -92,16 +95,22 @@ class Ledger:
         return completion
 
     def _request(
-        self, llm: LLM, role: Role, messages: Sequence[Message], max_tokens: int, tool: Tool | None
+        self,
+        llm: LLM,
+        role: Role,
+        messages: Sequence[Message],
+        max_tokens: int,
+        tool: Tool | None,
+        now: datetime,
     ) -> CallRequest:
         texts = [message.text for message in messages] + ([str(tool.schema)] if tool else [])
         most_input = input_token_bound(*texts)
         live = llm.provider_mode is ProviderMode.LIVE
-        cost = self.prices.worst_case_usd(llm.model, llm.provider, most_input, max_tokens) if live else 0.0
+        worst = partial(self.prices.worst_case_usd, llm.model, llm.provider, most_input, max_tokens, at=now)
         return CallRequest(
             call_id=self.clock.new_id(), role=role, provider=llm.provider, model=llm.model,
             provider_mode=llm.provider_mode, request_key=request_key(llm.model, messages, tool),
-            max_tokens=max_tokens, reserve_tokens=most_input + max_tokens, reserve_cost_usd=cost,
+            max_tokens=max_tokens, reserve_tokens=most_input + max_tokens, reserve_cost_usd=worst() if live else 0.0,
             base_commit=self.base,
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ It sees the queue through the client only, and drains through the worker that ev
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 
 import anyio
@@ -18,10 +19,12 @@ from autopack.domain.phases import Attempt, AttemptOutcome, FailureKind, IdleRea
 from autopack.domain.triage import Before, Candidate, End, Item, Key, Options, Trial
 from autopack.domain.triage_order import History, Look, Place, Stop
 from autopack.errors import AutopackError, Conflict, ModelNotReady, PhaseBlocked, WorkspaceRefused
-from autopack.executor.liveness import is_dead
+from autopack.executor.liveness import is_alive, is_dead
 from autopack.executor.worker import Drained, Progress, Request, Worker
 
 FINISH_SECONDS = 15.0
+ITEM_SECONDS = 60.0
+"""How long a phase that a controller elsewhere tries is left to it without an attempt: as long as a lease."""
 _TRIAL: TypeAdapter[Trial] = TypeAdapter(Trial)
 _BEFORE: TypeAdapter[Before] = TypeAdapter(Before)
 _OPTIONS: TypeAdapter[Options] = TypeAdapter(Options)
@@ -314,6 +317,7 @@ class Triage:
                     f"triage session {self.session_id} is being worked on: {attempt.worker} executes phase {item.phase_id} of run "
                     f"{item.run_id}. Wait for it, or end that process and resume after {attempt.lease_expires_at:%H:%M:%S} UTC."
                 )  # fmt: skip
+        self._leave_alone_what_may_live(item)
         before = _BEFORE.validate_python((item.result or {})["before"])
         end = replace(_end_of(await self._last_attempt(key, before)), stopped=True)
         now = await self._now(key, None)
@@ -321,6 +325,20 @@ class Triage:
         await self.client.finish_trial(self.session_id, item.position, tried)
         self._say(key, "recovered", _told(tried))
         return tried
+
+    def _leave_alone_what_may_live(self, item: Item) -> None:
+        """Before its first attempt, and between two, a controller is known by its item alone."""
+        name = str((item.result or {})["worker"])
+        ends = item.started_at + timedelta(seconds=ITEM_SECONDS)
+        if name == self.worker_name or is_dead(name):
+            return
+        alive = is_alive(name)
+        if alive or ends > self.clock.now():
+            otherwise = "end that process" if alive else f"resume after {ends:%H:%M:%S} UTC"
+            raise Conflict(
+                f"triage session {self.session_id} is being worked on: {name} tries phase {item.phase_id} of run "
+                f"{item.run_id}. Wait for it, or {otherwise}."
+            )
 
     def _say(self, key: Key, kind: str, detail: str) -> None:
         self.report(key, Progress(kind=kind, phase_id=key[1], detail=detail))

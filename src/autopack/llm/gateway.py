@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,7 +140,7 @@ class Gateway:
         while True:
             try:
                 reply = await provider.ask(messages, max_tokens=max_tokens, tool=tool, headers=headers)
-                return self._completion(reply, retries)
+                return self._completion(reply, retries, label.asked_at or self._clock.now())
             except Unanswered as failure:
                 failure.error.retries = retries
                 await self._sleep(self._wait_before_asking_again(failure, retries))
@@ -166,8 +167,8 @@ class Gateway:
 
         return replay_headers(request_key(self.model, messages, tool), label)
 
-    def _completion(self, reply: "Reply", retries: int) -> Completion:
-        cost = self._cost(reply)
+    def _completion(self, reply: "Reply", retries: int, at: datetime) -> Completion:
+        cost = self._cost(reply, at)
         return Completion(
             text=reply.text,
             finish_reason=reply.finish_reason,
@@ -186,11 +187,13 @@ class Gateway:
             origin=reply.origin,
         )
 
-    def _cost(self, reply: "Reply") -> pricing.PricedCost:
+    def _cost(self, reply: "Reply", at: datetime) -> pricing.PricedCost:
         if self.provider_mode is ProviderMode.REPLAY:
             return pricing.PricedCost(cost_usd=0.0, source="replay")
         names = dict.fromkeys((reply.model or self._target.name, self._target.name))
-        return self._config.prices.cost(tuple(names), self.provider, reply.usage, reply.reported_cost_usd)
+        return self._config.prices.cost(
+            tuple(names), self.provider, reply.usage, reply.reported_cost_usd, at=at
+        )
 
     async def _provider(self) -> "Provider":
         async with self._opening:

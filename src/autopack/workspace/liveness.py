@@ -14,11 +14,23 @@ def identity(pid: int | None = None) -> str:
 def is_dead(name: str) -> bool:
     """True only when it is certain: a process of this very machine that is gone."""
     parts = name.split("|")
+    if not _is_here(parts):
+        return False
+    pid = int(parts[3])
+    return _gone(pid) or started(pid) not in (None, parts[4])
+
+
+def is_alive(name: str) -> bool:
+    """True only when that is certain; of a process elsewhere nothing is."""
+    parts = name.split("|")
+    return _is_here(parts) and started(int(parts[3])) == parts[4]
+
+
+def _is_here(parts: list[str]) -> bool:
+    """Whether a name is of this machine since it was started, and says enough to find the process."""
     if len(parts) != 5 or not parts[3].isdigit() or "?" in (parts[1], parts[2], parts[4]):
         return False
-    here = [socket.gethostname(), _boot_id(), _pid_namespace()]
-    pid = int(parts[3])
-    return parts[:3] == here and (_gone(pid) or started(pid) not in (None, parts[4]))
+    return parts[:3] == [socket.gethostname(), _boot_id(), _pid_namespace()]
 
 
 def _gone(pid: int) -> bool:
