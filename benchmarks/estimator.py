@@ -2,10 +2,11 @@
 
     .venv/bin/python benchmarks/estimator.py FILE          real edits (JSON lines), and the made-up series
     .venv/bin/python benchmarks/estimator.py               the made-up series alone
-    .venv/bin/python benchmarks/estimator.py --json
+    .venv/bin/python benchmarks/estimator.py --limit 1000000000000 --json
 
 Each call gets its budget from the calls before it only. Of an answer above its budget only what a worker would see is
-learned: the budget doubled tells the truth, or else that there is more than that. A line of FILE holds `files` (a list
+learned: the budget doubled (up to the model's limit, 64,000 unless told otherwise) tells the truth, or else that there
+is more than that; of a call that is refused as too large nothing is learned. A line of FILE holds `files` (a list
 of [operation, class]), `tokens`, `ctype` and `model`; rows over 40,000 tokens or 20 files are left out. The figures are
 of the calls after the first 100; nothing here depends on the machine but the seconds.
 """
@@ -21,14 +22,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from autopack.domain.budget import Budget, Online
+from autopack.domain.budget import MOST_TOKENS, SPLIT, Budget, Online
 from autopack.domain.conformal import PRIOR, Sample, log_ratio
 from autopack.domain.estimate import SHIPPED, Coefficients, Features, base_tokens, escalated, group_of
 from autopack.domain.rates import Rate, worst_stretch
 
 TARGETS = (0.01, 0.05, 0.10)
 WARM_UP, STRETCH = 100, 100
-NO_LIMIT = 10**12
+LIMIT = 64_000
 _MOST_TOKENS, _MOST_FILES = 40_000, 20
 _ALL_OF_A_CLASS = {"doc": "docs", "test": "tests", "config": "configuration"}
 _BY_TYPE = {
@@ -48,14 +49,18 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
+    """`missed` and `thrown_away` are of no meaning where nothing was asked."""
+
     call: Call
     given: Budget
-    missed: bool
-    thrown_away: int
+    missed: bool = False
+    thrown_away: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
+    """`calls` to `thrown_away` are of the calls that the promise is about, and those of the prior."""
+
     series: str
     target: float
     calls: int
@@ -69,39 +74,52 @@ class Figures:
     """Tokens of cut answers, as a share of those of whole ones."""
     prior: float
     """The share of all calls, from the first on, whose budget came of the shipped multiplier."""
-    above_limit: int
-    """Budgets above 64,000, which a worker would not ask for: it would fail the phase as too large."""
+    limited: int
+    """Asked at exactly the limit, outside the promise; `limited_cut` of them did not fit."""
+    limited_cut: int
+    refused: int
+    """Not asked, as too large; `refused_fitting` of them would have fitted the limit."""
+    refused_fitting: int
 
 
 def rehearse(
-    calls: Sequence[Call], target: float, *, limit: int = NO_LIMIT, coefficients: Coefficients = SHIPPED
+    calls: Sequence[Call], target: float, *, limit: int = MOST_TOKENS, coefficients: Coefficients = SHIPPED
 ) -> list[Turn]:
-    online, turns = Online(target), []
+    online, turns = Online(target, limit), []
     for call in calls:
         base, group = base_tokens(call.features, coefficients), group_of(call.features, call.model)
         given = online.budget(base, group)
+        if given.decision == SPLIT:
+            turns.append(Turn(call=call, given=given))
+            continue
         missed = call.actual > given.tokens
-        larger = escalated(given.tokens, limit) or given.tokens
-        again = missed and call.actual > larger
-        seen = Sample(
-            group=group, log_ratio=log_ratio(larger if again else call.actual, base), censored=again
-        )
+        larger = escalated(given.tokens, limit)
+        most = larger or given.tokens
+        again = missed and call.actual > most
+        seen = Sample(group=group, log_ratio=log_ratio(most if again else call.actual, base), censored=again)
         online.learn(seen, given, missed=missed)
-        thrown_away = given.tokens * missed + larger * again
+        thrown_away = given.tokens * missed + (larger or 0) * again
         turns.append(Turn(call=call, given=given, missed=missed, thrown_away=thrown_away))
     return turns
 
 
-def figures(series: str, target: float, turns: Sequence[Turn]) -> Figures:
-    counted = turns[WARM_UP:]
+def figures(series: str, target: float, turns: Sequence[Turn], *, limit: int = MOST_TOKENS) -> Figures:
+    told = turns[WARM_UP:]
+    refused = [turn for turn in told if turn.given.decision == SPLIT]
+    limited = [turn for turn in told if turn.given.is_limited]
+    counted = [turn for turn in told if turn.given.decision != SPLIT and not turn.given.is_limited]
     missed = [turn.missed for turn in counted]
-    rate, needed = Rate(count=sum(missed), total=len(missed)), sum(turn.call.actual for turn in counted)
+    rate, needed = (
+        Rate(count=sum(missed), total=len(missed)),
+        max(1, sum(turn.call.actual for turn in counted)),
+    )
     return Figures(
         series=series, target=target, calls=rate.total, missed=rate.count, rate=rate.value or 0.0, low=rate.low,
         high=rate.high, waste=sum(turn.given.tokens for turn in counted) / needed,
         worst_100=worst_stretch(missed, STRETCH), thrown_away=sum(turn.thrown_away for turn in counted) / needed,
         prior=sum(turn.given.multiplier.source == PRIOR for turn in turns) / len(turns),
-        above_limit=sum(turn.given.tokens > 64_000 for turn in counted),
+        limited=len(limited), limited_cut=sum(turn.missed for turn in limited), refused=len(refused),
+        refused_fitting=sum(turn.call.actual <= limit for turn in refused),
     )  # fmt: skip
 
 
@@ -150,8 +168,19 @@ def jumping(random: Random, calls: int) -> Iterator[Call]:
         yield _made_up(random, _heavy(random) + math.log(5) * (calls // 3 <= number < 2 * calls // 3))
 
 
+def large(random: Random, calls: int) -> Iterator[Call]:
+    """All phases are large, bases of 7,000 to 13,000; one answer of 100 needs eight times as much, far beyond the limit."""
+    for _ in range(calls):
+        files = (("new", "code"),) * random.randint(3, 6)
+        features = Features(task_category="implementation", complexity="medium", files=files)
+        times = math.exp(random.gauss(0, 0.4)) * (8 if random.random() < 0.01 else 1)
+        yield Call(
+            features=features, model="openai:made-up-1", actual=round(base_tokens(features, SHIPPED) * times)
+        )
+
+
 SERIES: dict[str, Callable[[Random, int], Iterator[Call]]] = {
-    "steady": steady, "drifting": drifting, "switching": switching, "jumping": jumping,
+    "steady": steady, "drifting": drifting, "switching": switching, "jumping": jumping, "large": large,
 }  # fmt: skip
 _GROUPS = (
     ("implementation", "low", -0.5), ("implementation", "medium", 0.1), ("implementation", "high", 0.3),
@@ -176,23 +205,26 @@ def _made_up(random: Random, log_of_ratio: float) -> Call:
     return Call(features=features, model=model, actual=max(1, round(needed)))
 
 
-def all_figures(file: Path | None, calls: int) -> list[Figures]:
+def all_figures(file: Path | None, calls: int, limit: int) -> list[Figures]:
     series = {name: list(make(Random(name), calls)) for name, make in SERIES.items()}
     if file is not None:
         series = {file.name: edits_of(file), **series}
     return [
-        figures(name, target, rehearse(made, target)) for name, made in series.items() for target in TARGETS
+        figures(name, target, rehearse(made, target, limit=limit), limit=limit)
+        for name, made in series.items()
+        for target in TARGETS
     ]
 
 
 def as_table(found: Sequence[Figures]) -> str:
     lines = [
-        "| series | target | calls | cut | rate (95 %) | waste | worst 100 | thrown away | prior | over 64,000 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| series | target | calls | cut | rate (95 %) | waste | worst 100 | thrown away | prior | at the limit (cut) | refused (fitting) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
         f"| {each.series} | {each.target:.0%} | {each.calls} | {each.missed} | {each.rate:.1%} ({each.low:.1%} to {each.high:.1%}) "
-        f"| {each.waste:.2f} | {each.worst_100} | {each.thrown_away:.1%} | {each.prior:.1%} | {each.above_limit} |"
+        f"| {each.waste:.2f} | {each.worst_100} | {each.thrown_away:.1%} | {each.prior:.1%} "
+        f"| {each.limited} ({each.limited_cut}) | {each.refused} ({each.refused_fitting}) |"
         for each in found
     ]
     return "\n".join(lines)
@@ -202,10 +234,13 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description="How well budgets keep their promise.")
     parser.add_argument("file", nargs="?", type=Path, help="real edits in time order, as JSON lines")
     parser.add_argument("--quick", action="store_true", help="a smoke run: shorter series")
+    parser.add_argument(
+        "--limit", type=int, default=LIMIT, help="the most tokens that the model gives; default: 64,000"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(argv)
     began = time.process_time()
-    found = all_figures(options.file, 600 if options.quick else 5_000)
+    found = all_figures(options.file, 600 if options.quick else 5_000, options.limit)
     if options.json:
         print(json.dumps([asdict(each) for each in found]))
         return 0

@@ -79,9 +79,9 @@ def test_a_smoke_run_tells_what_a_calibration_costs():
 def test_a_smoke_run_tells_how_well_budgets_keep_their_promise():
     rows = json.loads(bench("--json", name="estimator.py"))
     assert {(row["series"], row["target"]) for row in rows} == {
-        (series, target) for series in ("steady", "drifting", "switching", "jumping") for target in (0.01, 0.05, 0.1)
+        (series, target) for series in ("steady", "drifting", "switching", "jumping", "large") for target in (0.01, 0.05, 0.1)
     }  # fmt: skip
     for row in rows:
-        assert row["calls"] == 500
+        assert row["calls"] + row["limited"] + row["refused"] == 500
         assert row["low"] <= row["rate"] == row["missed"] / row["calls"] <= row["high"]
-    assert "| steady | 5% | 500 |" in bench(name="estimator.py")
+    assert "| steady | 10% | 500 |" in bench(name="estimator.py")

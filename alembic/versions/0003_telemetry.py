@@ -65,10 +65,10 @@ def _estimation_events() -> None:
         batch.add_column(sa.Column("is_complete", sa.Boolean(), nullable=True))
         _provenance(batch)
         batch.create_check_constraint("ck_token_estimation_v2_events_origin", ORIGIN)
-        batch.create_index("ix_token_estimation_v2_events_live", ["provider_mode", "event_id"])
+        batch.create_index("ix_token_estimation_v2_events_live", ["provider_mode", "timestamp", "event_id"])
         batch.create_index(
             "ix_token_estimation_v2_events_online",
-            ["provider_mode", "budget_source", "target_rate", "is_complete", "truncated"],
+            ["origin", "provider_mode", "budget_source", "target_rate", "is_complete", "truncated"],
         )
     op.execute(
         "UPDATE token_estimation_v2_events SET is_complete = (actual_output_tokens IS NOT NULL AND stop_reason IS NOT NULL)"

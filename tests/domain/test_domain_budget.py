@@ -1,5 +1,6 @@
 """Budgets over whole histories: how often they are too small, and what they cost."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from autopack.domain.budget import MOST_TOKENS, Budget, Online, Promise, estimate
 from autopack.domain.conformal import CONFORMAL, PRIOR, Multiplier, Sample, prior_multiplier
 from autopack.domain.estimate import SHIPPED, Estimate, Features, group_of
-from benchmarks.estimator import SERIES, TARGETS, edits_of, figures, rehearse
+from benchmarks.estimator import SERIES, TARGETS, Call, edits_of, figures, rehearse
 from tests.support import ROOT
 
 EDITS = ROOT.parent / "shared" / "data" / "telemetry" / "commit_edit_tokens.jsonl"
@@ -82,10 +83,75 @@ def test_without_history_the_prior_counts():
     assert found.budget == 10_361
 
 
-def test_what_a_model_cannot_give_is_to_be_split_and_its_budget_is_not_lowered():
-    assert made(output_limit=10_361).decision == "call"
-    found = made(output_limit=10_360)
-    assert (found.decision, found.budget) == ("split", 10_361)
+def told(found: Estimate) -> tuple[str, int, str]:
+    return found.decision, found.budget, found.budget_source
+
+
+def test_where_the_prior_asks_for_more_than_the_limit_the_limit_is_asked_for_and_says_so():
+    assert told(made(output_limit=10_361)) == ("call", 10_361, PRIOR)
+    assert told(made(output_limit=10_360)) == ("call", 10_360, "limited")
+    assert told(made(output_limit=2000)) == ("call", 2000, "limited")
+    assert told(made(output_limit=1999)) == ("split", 10_361, PRIOR), "its base alone is too large"
+
+
+def test_a_phase_is_to_be_split_when_answers_surely_exceed_the_limit_and_its_budget_is_not_lowered():
+    # Above the limit of 4,000 (a ratio of 2) lie so many of 100; the interval of 10 begins at 5.5 %.
+    for above, expected in ((6, "call"), (9, "call"), (10, "split"), (30, "split")):
+        found = made(*[0.0] * (100 - above), *[2.0] * above, output_limit=4000)
+        assert told(found) == (expected, *((4000, "limited") if expected == "call" else (14_779, CONFORMAL)))
+
+
+def test_one_rare_answer_or_a_debt_of_misses_does_not_refuse_a_phase():
+    rare = [0.0] * 30 + [3.0]
+    assert made(*rare).budget == 40_172
+    assert told(made(*rare, output_limit=40_000)) == ("call", 40_000, "limited")
+    in_debt = made(*[0.0] * 30, asked=10, missed=9, output_limit=3999)
+    assert told(in_debt) == ("call", 3999, "limited")
+
+
+def test_answers_that_were_cut_at_the_limit_speak_for_a_split_of_phases_as_large():
+    samples = [Sample(group=GROUP, log_ratio=log_of(4000), censored=True)] * 30
+    small = Features(task_category="docs", complexity="low", files=())  # base: 1,500
+    for features, expected in ((FEATURES, "split"), (small, "call")):
+        found = estimate(
+            features, "openai:m", coefficients=SHIPPED, samples=samples, output_limit=4000,
+            promise=Promise(target=0.05, asked=0, missed=0),
+        )  # fmt: skip
+        assert found.decision == expected, "of a smaller phase they say nothing"
+
+
+@pytest.mark.parametrize("target", [0.05, 0.10])
+def test_large_phases_are_not_refused_for_good_after_one_that_was_far_larger(target: float):
+    """As a worker would: of a phase that is refused nothing is learned."""
+    calls = list(SERIES["large"](Random(1), 1500))
+    found = figures("large", target, rehearse(calls, target, limit=64_000), limit=64_000)
+    assert found.refused < 0.01 * len(calls)
+    assert found.low <= target <= found.high
+    assert found.limited_cut <= 0.02 * found.limited
+
+
+def test_phases_of_which_most_do_not_fit_come_to_be_refused():
+    calls = [Call(features=FEATURES, model="openai:m", actual=9000) for _ in range(300)]
+    decisions = [turn.given.decision for turn in rehearse(calls, 0.05, limit=8000)]
+    assert decisions == ["call"] * 19 + ["split"] * 281
+
+
+def test_asks_at_the_limit_are_no_part_of_the_promise():
+    online = Online(0.05, limit=4000)
+    for _ in range(30):
+        online.learn(sample_of(0.0), online.budget(2000.0, GROUP), missed=None)
+    before = online.budget(2000.0, GROUP).alpha
+    limited = online.budget(3999.0, GROUP)
+    online.learn(sample_of(3.0), limited, missed=True)
+    at_limit = online.budget(4000.0, group_of(replace(FEATURES, task_category="tests"), "m"))
+    assert at_limit.source == "limited"
+    online.learn(sample_of(0.0), at_limit, missed=True)
+    after = online.budget(2000.0, GROUP)
+    assert (limited.source, before, after.alpha) == (CONFORMAL, 0.05, pytest.approx(0.05 + 0.02 * (0.05 - 1)))
+
+
+def sample_of(ratio: float) -> Sample:
+    return Sample(group=GROUP, log_ratio=ratio, censored=False)
 
 
 def test_only_the_last_samples_count():

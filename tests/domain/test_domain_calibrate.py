@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autopack.domain import calibrate as calibrating
-from autopack.domain.backtest import STRETCH, as_asked, back_test, bounds, point_errors
+from autopack.domain.backtest import STRETCH, as_asked, back_test, bounds, compared, point_errors
 from autopack.domain.budget import Online
 from autopack.domain.calibrate import BLOCKS, Calibration, Decision, Present, calibrate, hash_of
 from autopack.domain.calibration_report import (
@@ -55,6 +55,38 @@ def test_what_would_have_done_worse_is_refused():
     assert found.present is not None
     assert found.proposed is not None
     assert found.proposed.score.pinball > found.present.score.pinball
+
+
+def test_a_gain_that_may_be_chance_is_refused():
+    """Where the present coefficients are the truth any fit is noise, and some noise does better on the events at hand."""
+    gained, accepted = 0, 0
+    for seed in range(16):
+        found = calibrated(history(300, seed=seed))
+        assert found.gain is not None
+        gained += found.gain.pinball > 0
+        accepted += found.decision is Decision.ACCEPTED
+    assert gained >= 3
+    assert accepted <= 1
+
+
+def test_the_standard_error_is_that_of_the_differences_event_by_event():
+    seen = history(200, skewed(3.0))
+    before, after, gain = compared(seen, [SHIPPED] * BLOCKS, [skewed(3.0)] * BLOCKS, target=0.05)
+    assert gain.pinball == pytest.approx(before.pinball - after.pinball)
+    one, same, none = compared(seen, [SHIPPED] * BLOCKS, [SHIPPED] * BLOCKS, target=0.05)
+    assert (one, none.pinball, none.standard_error) == (same, 0.0, 0.0)
+    longer = compared(history(3200, skewed(3.0)), [SHIPPED] * BLOCKS, [skewed(3.0)] * BLOCKS, target=0.05)[2]
+    assert gain.standard_error / longer.standard_error == pytest.approx(4, rel=0.5), (
+        "sixteen times the events"
+    )
+
+
+def test_every_event_that_was_read_is_accounted_for():
+    found = calibrated(history(120), left_out={"replayed": 7}, events=140)
+    assert (found.usable, found.joined) == (120, 13)
+    assert "joined (answers to raised budgets, with the asks that they follow): 13, left out: 7" in summary(
+        found
+    )
 
 
 def test_a_broken_promise_is_refused():
@@ -214,7 +246,14 @@ def test_the_report_says_what_decides_and_what_is_secondary():
     found = calibrated(history(500, skewed(3.0)), left_out={"replayed": 2}, events=502)
     report = json.loads(json_text(found))
     assert report == as_json(found)
-    assert report["events"] == {"read": 502, "usable": 500, "used": 500, "left_out": {"replayed": 2}}
+    assert report["events"] == {
+        "read": 502,
+        "usable": 500,
+        "used": 500,
+        "joined": 0,
+        "left_out": {"replayed": 2},
+    }
+    assert report["gain"]["pinball"] > 1.645 * report["gain"]["standard_error"] > 0
     for trial in ("present", "proposed"):
         scored = report[trial]
         assert scored["waste"] == pytest.approx(scored["budget_tokens"] / scored["actual_tokens"], rel=1e-5)

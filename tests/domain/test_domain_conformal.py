@@ -20,9 +20,9 @@ from autopack.domain.conformal import (
     multiplier,
     prior_multiplier,
     samples_needed,
-    upper_quantile,
 )
 from autopack.domain.estimate import Group
+from autopack.domain.rates import Rate
 
 ALPHAS = st.integers(1, 999).map(lambda thousandths: Fraction(thousandths, 1000))
 # Few different values, so that ties come up.
@@ -47,6 +47,21 @@ def filled(*ratios: float, censored: bool = False) -> Window:
     for ratio in ratios:
         window.add(Sample(group=group(), log_ratio=ratio, censored=censored))
     return window
+
+
+# Seen by a call of `group()`, what samples of these groups weigh.
+OF_WEIGHT = {
+    1.0: group(),
+    0.5: group(complexity="high"),
+    0.15: group(task_category="tests"),
+}
+
+
+def upper_quantile(values: list[tuple[float, float, bool]], alpha: float) -> float | None:
+    window = Window(size=1000)
+    for ratio, weight, censored in values:
+        window.add(Sample(group=OF_WEIGHT[weight], log_ratio=ratio, censored=censored))
+    return window.quantile(group(), alpha)
 
 
 def product_limit(values: list[tuple[float, float, bool]], alpha: Fraction) -> float | None:
@@ -130,7 +145,7 @@ def test_a_window_gives_at_any_time_what_its_last_samples_give(
     for number, (of, ratio, censored) in enumerate(seen, start=1):
         window.add(Sample(group=of, log_ratio=ratio, censored=censored))
         last = [(r, weight(g, asked), c) for g, r, c in seen[max(0, number - 30) : number]]
-        assert window.quantile(asked, float(alpha)) == upper_quantile(last, float(alpha))
+        assert window.quantile(asked, float(alpha)) == product_limit(last, alpha)
         assert window.largest() == max(r + c * math.log(2) for r, _, c in last)
     assert len(window) == min(30, len(seen))
 
@@ -165,6 +180,30 @@ def test_below_so_many_samples_the_shipped_multiplier_counts_and_says_so():
     window.add(Sample(group=group(), log_ratio=0.1, censored=False))
     enough = multiplier(window, group(), target=0.05, alpha=0.05)
     assert (enough.source, enough.value) == (CONFORMAL, math.exp(0.1))
+
+
+@pytest.mark.parametrize("target", [0.001, 0.002, 0.0024])
+def test_a_rate_that_no_window_can_show_is_learned_all_the_same(target: float):
+    window = filled(*[0.0] * 398, 1.0)
+    assert multiplier(window, group(), target=target, alpha=target).source == PRIOR
+    window.add(Sample(group=group(), log_ratio=0.0, censored=False))
+    largest = multiplier(window, group(), target=target, alpha=target)
+    assert (largest.source, largest.value) == (CONFORMAL, math.e)
+    # After as many calls without a miss, alpha has grown to what 400 answers can show.
+    grown = multiplier(window, group(), target=target, alpha=adapted_alpha(target, 1000, 0))
+    assert grown.value == 1.0
+
+
+def test_how_often_a_ratio_is_surely_exceeded_is_the_lower_end_of_wilsons_interval():
+    window = filled(*[0.0] * 90, *[1.0] * 10)
+    assert window.surely_exceeded(group(), 0.5) == pytest.approx(Rate(count=10, total=100).low)
+    assert window.surely_exceeded(group(), 1.0) == 0.0
+    # Equal weights cancel out: 100 answers of another category are no fewer than 100.
+    assert window.surely_exceeded(OF_WEIGHT[0.15], 0.5) == pytest.approx(Rate(count=10, total=100).low)
+    for _ in range(5):
+        window.add(Sample(group=group(), log_ratio=0.4, censored=True))
+    assert window.surely_exceeded(group(), 0.5) == pytest.approx(Rate(count=10, total=100).low), "unknown"
+    assert window.surely_exceeded(group(), 0.4) == pytest.approx(Rate(count=15, total=105).low), "cut there"
 
 
 def test_the_prior_is_the_quantile_of_the_stated_lognormal():

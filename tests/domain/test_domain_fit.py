@@ -108,6 +108,14 @@ def test_what_has_no_coefficient_of_its_own_gets_one_when_enough_events_speak_fo
     assert few == SHIPPED
 
 
+def test_of_many_free_words_the_most_frequent_get_coefficients_of_their_own():
+    seen = [each for word in range(150) for each in history(word // 50 + 1, categories=(f"word-{word}",))]
+    found = fitted(seen, min_samples=1).coefficients
+    own = {name.split("/")[0] for name in found.overhead if name.startswith("word-")}
+    assert own >= {f"word-{word}" for word in range(100, 150)}
+    assert len(own) <= 100
+
+
 def test_the_order_of_alike_events_and_of_their_files_changes_nothing():
     seen = history(500, scaled(1.2))
     turned = [replace(o, features=replace(o.features, files=o.features.files[::-1])) for o in seen]

@@ -71,6 +71,22 @@ def test_a_raised_budget_belongs_to_the_cut_answer_of_its_own_phase():
     assert elsewhere == [(1, 5000, True, True, 5000)]
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        event(2, is_complete=False, actual_output_tokens=None),
+        event(2, is_complete=False, actual_output_tokens=None, budget_source="escalated"),
+        event(2, provider_mode="replay"),
+        event(2, budget_source="partial", truncated=True, success=False),
+        event(2, success=False),
+    ],
+)
+def test_what_is_left_out_parts_no_raised_budget_from_its_first_ask(between: Event):
+    """The budget of a call is made from events without these; a calibration reads them all."""
+    pair = (cut(1), escalated(3, actual_output_tokens=7000))
+    assert seen(pair[0], between, pair[1]) == seen(*pair) == [(1, 7000, False, True, 5000)]
+
+
 def test_a_new_try_is_a_first_ask_of_its_own():
     assert seen(cut(1), event(2), escalated(3)) == [(1, 5000, True, True, 5000), (2, 1000, False, False, 0)]
 

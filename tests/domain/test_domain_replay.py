@@ -66,7 +66,7 @@ def test_any_version_is_computed_from_the_features():
     assert half[-1].budget == ours[-1].budget == 1000, "by then the ratios have made up for it"
 
 
-@pytest.mark.parametrize(("limit", "decision"), [(7204, "split"), (7205, "call")])
+@pytest.mark.parametrize(("limit", "decision"), [(1999, "split"), (2000, "call"), (7205, "call")])
 def test_what_would_not_have_been_asked_is_no_answer_that_was_cut_or_kept(limit: int, decision: str):
     found = replayed(1000, output_limit=limit)
     assert (found[0].decision, found[0].would_be_cut) == (decision, None if decision == "split" else False)

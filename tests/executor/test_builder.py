@@ -204,6 +204,27 @@ async def test_a_truncated_answer_is_asked_again_with_a_larger_budget(stage, sql
     assert escalations == [(first.max_tokens, second.max_tokens, "truncated")]
 
 
+async def test_a_budget_that_was_too_small_is_not_paid_for_again(stage, sqlite_url):
+    await stage.create(phase("p1"))
+    stage.llm.will(Role.BUILDER, completion(GOOD[:20], finish_reason="length"), "no", GOOD)
+    await stage.drain()
+    assert (await stage.phase()).state is PhaseState.COMPLETE
+    assert [asked.max_tokens for asked in stage.built] == [5875, 11_750, 11_750]
+    sources = rows(sqlite_url, "SELECT budget_source FROM token_estimation_v2_events ORDER BY event_id")
+    assert [source for (source,) in sources] == ["prior", "escalated", "raised"]
+
+
+async def test_a_phase_that_may_well_fit_is_asked_for_at_the_limit_and_says_so(stage, sqlite_url):
+    await stage.create(phase("p1"))
+    stage.llm.will(Role.BUILDER, completion(GOOD[:20], finish_reason="length"))
+    await stage.drain(wrap=with_builder(output_limit_for=lambda _: 1200))
+    failed = await stage.phase()
+    assert failed.failure_kind is FailureKind.TRUNCATED
+    assert "cut at 1200 tokens; split the phase" in failed.failure_reason
+    found = rows(sqlite_url, "SELECT selected_budget, budget_source, alpha FROM token_estimation_v2_events")
+    assert found == [(1200, "limited", 0.05)]
+
+
 async def test_an_answer_that_is_truncated_twice_fails_without_further_attempts(stage):
     await stage.create(phase("p1"))
     cut = completion(GOOD[:20], finish_reason="length")
@@ -220,7 +241,7 @@ async def test_an_answer_that_is_truncated_twice_fails_without_further_attempts(
 
 async def test_a_phase_that_no_answer_can_hold_fails_before_any_call_and_says_to_split_it(stage):
     await stage.create(phase("p1", max_attempts=3))
-    await stage.drain(wrap=with_builder(output_limit_for=lambda model: {"openai:scripted": 5874}[model]))
+    await stage.drain(wrap=with_builder(output_limit_for=lambda model: {"openai:scripted": 1133}[model]))
     failed = await stage.phase()
     assert (failed.state, failed.failure_kind, failed.attempts) == (
         PhaseState.FAILED,
@@ -233,7 +254,7 @@ async def test_a_phase_that_no_answer_can_hold_fails_before_any_call_and_says_to
         "5875",
         "prior",
         "5.0% of answers",
-        "limit of 5874",
+        "alone above the model's limit of 1133",
         "Split the phase",
     ):
         assert told in failed.failure_reason

@@ -67,6 +67,26 @@ async def test_only_the_blocks_that_do_not_fit_are_asked_for_again(coded):
     assert again.selected_budget <= first.selected_budget
 
 
+async def test_a_part_of_an_answer_is_given_no_more_than_the_whole_and_stays_a_part_when_it_is_cut(
+    sqlite_url, tmp_path
+):
+    workspace = make_workspace(tmp_path / "w", {"src/code.py": OLD, "src/more.py": OLD})
+    wrong = BLOCK.format(3, 30) + "\n" + BLOCK.format(3, 30).replace("code.py", "more.py")
+    async with staged(sqlite_url, workspace) as stage:
+        # One file is expected, and blocks of two are refused: the estimate for these is the larger one.
+        await stage.create(phase("p1", scope=SCOPE | {"paths": ["src/"], "deliverables": []}))
+        stage.llm.will(
+            Role.BUILDER, wrong, completion("", finish_reason="length"), wrong.replace("return 3", "return 1")
+        )
+        await stage.drain()
+        ((first, again, larger),) = [
+            page async for page in stage.client.telemetry_pages(ESTIMATIONS, Selection())
+        ]
+    assert again.selected_budget == first.selected_budget < again.predicted_output_tokens * 5
+    assert larger.selected_budget == 2 * again.selected_budget
+    assert [each.budget_source for each in (first, again, larger)] == ["prior", "partial", "partial"]
+
+
 async def test_a_file_that_is_not_there_is_named_with_the_one_that_may_have_been_meant(coded):
     await coded.create(phase("p1", scope=SCOPE))
     wrong = BLOCK.format(1, 10).replace("code.py", "cod.py")

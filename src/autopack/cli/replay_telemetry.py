@@ -35,7 +35,10 @@ def replay_telemetry(
     limit: Annotated[int, typer.Option(min=0, help="Show the last so many calls; the figures are of all.")] = 50,
     api_url: ApiUrl = None, database_url: DatabaseUrl = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Show what a version would have budgeted for past calls, next to what was budgeted and used. Changes nothing."""
+    """Show what a version would have budgeted for past calls, next to what was budgeted and used. Changes nothing.
+
+    Budgets are held against AUTOPACK_OUTPUT_LIMIT for every model; [models.output_limit] of a workspace is not read.
+    """
     from autopack.domain.observations import observations
     from autopack.domain.replay import replay, tally, tally_as_it_was
     from autopack.settings import load_settings

@@ -15,15 +15,12 @@ from autopack.domain.observations import Event, read_features
 _TABLE = TokenEstimationEventRow
 MOST_READ = 250_000
 """More would fill the memory of a server, and calibration looks at the newest of them only."""
-_FEATURES = "features"
-_COLUMNS = (
-    _TABLE.event_id, _TABLE.run_id, _TABLE.phase_id, _TABLE.estimator_version, _TABLE.selected_budget,
-    _TABLE.actual_output_tokens, _TABLE.success, _TABLE.truncated, _TABLE.model, _TABLE.provider_mode,
-    _TABLE.model_family, _TABLE.budget_source, _TABLE.target_rate, _TABLE.is_complete, _TABLE.source_database_id,
-    # As text: deliverables are much alike, and each text needs to be read once only.
-    cast(_TABLE.features_json, Text).label(_FEATURES),
-)  # fmt: skip
-_NAMES = tuple(column.key for column in _COLUMNS)
+# In the order of an event's fields. Features as text: deliverables are much alike, and each text is read once only.
+_COLUMNS = tuple(
+    cast(_TABLE.features_json, Text) if name == "features" else getattr(_TABLE, name)
+    for name in Event._fields
+)
+_FEATURES = Event._fields.index("features")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +33,10 @@ class Stored:
     def events(self) -> Iterator[Event]:
         known: dict[str | None, Features | None] = {None: None}
         for row in self.rows:
-            values = dict(zip(_NAMES, row, strict=True))
-            text = values[_FEATURES]
+            text = row[_FEATURES]
             if text not in known:
                 known[text] = read_features(json.loads(text))
-            values[_FEATURES] = known[text]
-            yield Event(**values)
+            yield Event._make((*row[:_FEATURES], known[text], *row[_FEATURES + 1 :]))
 
 
 def read(session: Session) -> Stored:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from autopack.db import estimators
@@ -17,12 +17,9 @@ from autopack.domain.observations import ESCALATED, PARTIAL, Event, Observation,
 _TABLE = TokenEstimationEventRow
 # An observation is one event, or two where its answer was cut: the last number holds the window for certain.
 _READ = (WINDOW + WINDOW // 4, 2 * WINDOW)
-_COLUMNS = (
-    _TABLE.event_id, _TABLE.run_id, _TABLE.phase_id, _TABLE.features_json.label("features"), _TABLE.estimator_version,
-    _TABLE.selected_budget, _TABLE.actual_output_tokens, _TABLE.success, _TABLE.truncated, _TABLE.model,
-    _TABLE.provider_mode, _TABLE.model_family, _TABLE.budget_source, _TABLE.target_rate, _TABLE.is_complete,
-    _TABLE.source_database_id,
-)  # fmt: skip
+_COLUMNS = tuple(
+    _TABLE.features_json if name == "features" else getattr(_TABLE, name) for name in Event._fields
+)
 _LATEST = (
     select(*_COLUMNS)
     .where(
@@ -30,7 +27,8 @@ _LATEST = (
         _TABLE.features_json.is_not(None), func.coalesce(_TABLE.budget_source, "") != PARTIAL,
         or_(_TABLE.truncated.is_(True), _TABLE.success.is_(True), _TABLE.budget_source == ESCALATED),
     )
-    .order_by(_TABLE.event_id.desc())
+    # By time: what was merged from elsewhere has later numbers than what was recorded here, and may be older.
+    .order_by(_TABLE.timestamp.desc(), _TABLE.event_id.desc())
     .limit(bindparam("limit"))
 )  # fmt: skip
 
@@ -48,7 +46,7 @@ def estimate(
 def _samples(session: Session, coefficients: Coefficients) -> Sequence[Sample]:
     found: list[Observation] = []
     for limit in _READ:
-        newest_first = [Event(**row) for row in session.execute(_LATEST, {"limit": limit}).mappings()]
+        newest_first = [Event._make(row) for row in session.execute(_LATEST, {"limit": limit})]
         found, _ = observations(reversed(newest_first))
         if len(found) >= WINDOW or len(newest_first) < limit:
             break
@@ -56,14 +54,17 @@ def _samples(session: Session, coefficients: Coefficients) -> Sequence[Sample]:
 
 
 def promise(session: Session, target: float) -> Promise:
-    """Whole answers and cut ones to budgets that aimed at this very target."""
-    query = (
+    """Whole answers and cut ones to budgets that aimed at this very target. Another database keeps a promise of its own."""
+    counts = {row.truncated: row.calls for row in session.execute(_counts(target))}
+    return Promise(target=target, asked=sum(counts.values()), missed=counts.get(True, 0))
+
+
+def _counts(target: float) -> Select[bool, int]:
+    return (
         select(_TABLE.truncated, func.count().label("calls"))
         .where(
-            _TABLE.provider_mode == ProviderMode.LIVE, _TABLE.budget_source == CONFORMAL, _TABLE.target_rate == target,
-            _TABLE.is_complete.is_(True),
+            _TABLE.origin == "local", _TABLE.provider_mode == ProviderMode.LIVE, _TABLE.budget_source == CONFORMAL,
+            _TABLE.target_rate == target, _TABLE.is_complete.is_(True),
         )
         .group_by(_TABLE.truncated)
     )  # fmt: skip
-    counts = {row.truncated: row.calls for row in session.execute(query)}
-    return Promise(target=target, asked=sum(counts.values()), missed=counts.get(True, 0))

@@ -273,10 +273,11 @@ class TokenEstimationEventRow(Base):
         CheckConstraint(_ORIGINS, name="origin"),
         Index("ix_token_estimation_v2_events_run_id", "run_id", "phase_id"),
         # The last live ones, newest first; asked before each builder call.
-        Index("ix_token_estimation_v2_events_live", "provider_mode", "event_id"),
+        Index("ix_token_estimation_v2_events_live", "provider_mode", "timestamp", "event_id"),
         # Counts how often the promise was kept; asked before each builder call.
         Index(
             "ix_token_estimation_v2_events_online",
+            "origin",
             "provider_mode",
             "budget_source",
             "target_rate",
@@ -308,7 +309,7 @@ class TokenEstimationEventRow(Base):
     reasoning_level: Mapped[str | None] = mapped_column(String(20))
     model_family: Mapped[str | None] = mapped_column(String(80))
     budget_source: Mapped[str | None] = mapped_column(String(20))
-    """"prior", "conformal" or "escalated"; NULL before estimators said so."""
+    """"prior", "conformal", "limited", "escalated", "raised" or "partial"; NULL before estimators said so."""
     target_rate: Mapped[float | None]
     alpha: Mapped[float | None]
     is_complete: Mapped[bool | None]

@@ -47,6 +47,14 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gain:
+    """By how much the mean pinball loss of one is smaller than another's, and the standard error of that, event by event."""
+
+    pinball: float
+    standard_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PointErrors:
     """How far the bases alone lie from what was needed, over the `events` whose answers are whole. Secondary."""
 
@@ -69,7 +77,20 @@ class _Asked:
 def back_test(
     observations: Sequence[Observation], by_block: Sequence[Coefficients], *, target: float
 ) -> Score:
-    return _score([asked for block in _replay(observations, by_block, target) for asked in block], target)
+    return _score(_asked(observations, by_block, target), target)
+
+
+def compared(
+    observations: Sequence[Observation], present: Sequence[Coefficients], proposed: Sequence[Coefficients], *, target: float
+) -> tuple[Score, Score, Gain]:  # fmt: skip
+    """Both over the same events, and what is gained by the second."""
+    before, after = (_asked(observations, by_block, target) for by_block in (present, proposed))
+    level = 1 - target
+    gains = [_loss(was, level) - _loss(now, level) for was, now in zip(before, after, strict=True)]
+    mean = math.fsum(gains) / len(gains)
+    squares = math.fsum((each - mean) ** 2 for each in gains)
+    error = math.sqrt(squares / max(1, len(gains) - 1) / len(gains))
+    return _score(before, target), _score(after, target), Gain(pinball=mean, standard_error=error)
 
 
 def as_asked(observations: Sequence[Observation], blocks: int, *, target: float) -> Score:
@@ -119,6 +140,12 @@ class _Bases:
         return Sample(
             group=seen.group, log_ratio=log_ratio(seen.actual, self.of(seen.features)), censored=seen.censored
         )
+
+
+def _asked(
+    observations: Sequence[Observation], by_block: Sequence[Coefficients], target: float
+) -> list[_Asked]:
+    return [asked for block in _replay(observations, by_block, target) for asked in block]
 
 
 def _replay(

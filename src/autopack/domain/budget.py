@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autopack.domain import conformal
 from autopack.domain.conformal import Multiplier, Sample, Window
 from autopack.domain.estimate import Coefficients, Estimate, Features, Group, base_tokens, group_of
 
 CALL, SPLIT = "call", "split"
+LIMITED = "limited"
 # No provider takes a larger number, and no database keeps one.
 MOST_TOKENS = 10**12
 
@@ -31,12 +32,40 @@ class Budget:
     tokens: int
     multiplier: Multiplier
     alpha: float
+    decision: str = CALL
+    is_limited: bool = False
+    """The multiplier asks for more than the model's limit, and exactly the limit is asked for."""
+
+    @property
+    def source(self) -> str:
+        return LIMITED if self.is_limited else self.multiplier.source
 
 
-def budget(base: float, group: Group, window: Window, promise: Promise) -> Budget:
+def budget(
+    base: float, group: Group, window: Window, promise: Promise, *, limit: int = MOST_TOKENS
+) -> Budget:
+    """Above `limit` it is exactly that or, where answers are known not to fit it, nothing: the phase is to be split."""
     alpha = promise.alpha
     found = conformal.multiplier(window, group, target=promise.target, alpha=alpha)
-    return Budget(tokens=_tokens(base * found.value), multiplier=found, alpha=alpha)
+    made = Budget(tokens=_tokens(base * found.value), multiplier=found, alpha=alpha)
+    if made.tokens <= limit:
+        return made
+    if _is_too_large(base, group, window, found, target=promise.target, limit=limit):
+        return replace(made, decision=SPLIT)
+    return replace(made, tokens=limit, is_limited=True)
+
+
+def _is_too_large(
+    base: float, group: Group, window: Window, found: Multiplier, *, target: float, limit: int
+) -> bool:
+    """Whether more answers than the target allows do not fit the limit, by what was seen or else by the base.
+
+    A budget above the limit says no such thing: one rare answer or a debt of misses makes it as large. And what is
+    refused is never learned from, so that such a budget would stay as it is for good.
+    """
+    if found.source == conformal.PRIOR:
+        return base > limit
+    return window.surely_exceeded(group, conformal.log_ratio(limit, base)) > target
 
 
 def _tokens(needed: float) -> int:
@@ -52,10 +81,10 @@ def estimate(
     for sample in samples:
         window.add(sample)
     base, group = base_tokens(features, coefficients), group_of(features, model)
-    found = budget(base, group, window, promise)
+    found = budget(base, group, window, promise, limit=output_limit)
     return Estimate(
         predicted_output_tokens=max(1, round(base)), budget=found.tokens,
-        decision=CALL if found.tokens <= output_limit else SPLIT, budget_source=found.multiplier.source,
+        decision=found.decision, budget_source=found.source,
         version=coefficients.version, features=features, model_family=group.model_family, base_output_tokens=base,
         multiplier=found.multiplier.value, target_rate=promise.target, alpha=found.alpha, samples=len(window),
         output_limit=output_limit,
@@ -65,18 +94,17 @@ def estimate(
 class Online:
     """The procedure over a history, call by call: each budget knows only what came before it."""
 
-    def __init__(self, target: float) -> None:
-        self._target, self._asked, self._missed = target, 0, 0
+    def __init__(self, target: float, limit: int = MOST_TOKENS) -> None:
+        self._target, self._limit, self._asked, self._missed = target, limit, 0, 0
         self._window = Window()
 
     def budget(self, base: float, group: Group) -> Budget:
-        return budget(
-            base, group, self._window, Promise(target=self._target, asked=self._asked, missed=self._missed)
-        )
+        promise = Promise(target=self._target, asked=self._asked, missed=self._missed)
+        return budget(base, group, self._window, promise, limit=self._limit)
 
     def learn(self, sample: Sample, given: Budget, *, missed: bool | None) -> None:
         """`missed` is None where the answer was not asked for at this budget, and could not be told from it."""
         self._window.add(sample)
-        if missed is not None and given.multiplier.source == conformal.CONFORMAL:
+        if missed is not None and given.source == conformal.CONFORMAL:
             self._asked += 1
             self._missed += missed

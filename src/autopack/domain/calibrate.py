@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from autopack.domain.backtest import PointErrors, Score, as_asked, back_test, bounds, point_errors
+from autopack.domain.backtest import Gain, PointErrors, Score, as_asked, bounds, compared, point_errors
 from autopack.domain.estimate import Coefficients
 from autopack.domain.estimators import version_name
 from autopack.domain.fit import Fit, Point, Term, fit
@@ -24,7 +24,8 @@ MOST_FITTED = 5_000
 """And of those before the moment of a fit the newest so many are fitted."""
 MIN_SAMPLES = 20
 TARGET = 0.05
-_ROUNDING = 1e-9
+_SURE = 1.645
+"""So many standard errors chance alone gains once in twenty times."""
 
 
 class Decision(StrEnum):
@@ -50,7 +51,8 @@ class Trial:
 class Calibration:
     """What a calibration found. `reasons` say why it is not accepted, in whole sentences.
 
-    Of `events`, `usable` can be learned from, and the newest `used` of them were. `asked` are the budgets that were really asked for; `present` and `proposed` are back-tested over the same events.
+    Of `events`, `usable` can be learned from, and the newest `used` of them were; `joined` are answers to raised budgets,
+    which tell the true length of a usable one. `asked` are the budgets that were really asked for; `present` and `proposed` are back-tested over the same events.
     """
 
     target: float
@@ -63,9 +65,12 @@ class Calibration:
     present_version: str
     decision: Decision
     reasons: tuple[str, ...]
+    joined: int = 0
     asked: Score | None = None
     present: Trial | None = None
     proposed: Trial | None = None
+    gain: Gain | None = None
+    """Of the proposed one over the present one."""
     coefficients: Coefficients | None = None
     """What is proposed, under the name of its version."""
     terms: tuple[Term, ...] = ()
@@ -87,7 +92,7 @@ def calibrate(
     newest = observations[-MOST_EVENTS:]
     found = Calibration(
         target=target, min_samples=min_samples, events=events, left_out=dict(sorted(left_out.items())),
-        usable=len(observations), used=len(newest), data_hash=hash_of(newest),
+        usable=len(observations), joined=events - len(observations) - sum(left_out.values()), used=len(newest), data_hash=hash_of(newest),
         present_version=present.coefficients.version, decision=Decision.TOO_FEW, reasons=(),
     )  # fmt: skip
     if len(newest) < events_needed(target, min_samples):
@@ -130,10 +135,10 @@ def _proposed(found: Calibration, observations: Sequence[Observation], present: 
         return replace(found, reasons=(untried,))
     coefficients = _named(whole.coefficients, found.data_hash)
     by_block = [present, *(each.coefficients for each in earlier)]
+    before, after, gain = compared(observations, [present] * BLOCKS, by_block, target=found.target)
     found = replace(
-        found, coefficients=coefficients, asked=as_asked(observations, BLOCKS, target=found.target),
-        present=_trial(present, [present] * BLOCKS, observations, found.target),
-        proposed=_trial(coefficients, by_block, observations, found.target),
+        found, coefficients=coefficients, asked=as_asked(observations, BLOCKS, target=found.target), gain=gain,
+        present=_trial(present, before, observations), proposed=_trial(coefficients, after, observations),
     )  # fmt: skip
     reasons = _objections(found)
     return replace(found, decision=Decision.REFUSED if reasons else Decision.ACCEPTED, reasons=reasons)
@@ -143,17 +148,8 @@ def _named(coefficients: Coefficients, data_hash: str) -> Coefficients:
     return replace(coefficients, version=version_name(coefficients, data_hash))
 
 
-def _trial(
-    version: Coefficients,
-    by_block: Sequence[Coefficients],
-    observations: Sequence[Observation],
-    target: float,
-) -> Trial:
-    return Trial(
-        version=version.version,
-        score=back_test(observations, by_block, target=target),
-        errors=point_errors(observations, version),
-    )
+def _trial(version: Coefficients, score: Score, observations: Sequence[Observation]) -> Trial:
+    return Trial(version=version.version, score=score, errors=point_errors(observations, version))
 
 
 def _too_few(found: Calibration) -> str:
@@ -186,7 +182,8 @@ def _untried(whole: Fit, earlier: Sequence[Fit], found: Calibration) -> str | No
 def _objections(found: Calibration) -> tuple[str, ...]:
     assert found.present is not None
     assert found.proposed is not None
-    before, score = found.present.score, found.proposed.score
+    assert found.gain is not None
+    before, score, gain = found.present.score, found.proposed.score, found.gain
     rate, undecided = Rate(count=score.missed, total=score.decided), score.events - score.decided
     objections = []
     if rate.low > found.target:
@@ -199,8 +196,9 @@ def _objections(found: Calibration) -> tuple[str, ...]:
             f"of {undecided} of {score.events} answers it is not known how long they would have been: too many to "
             f"tell a rate of {found.target:.6g}."
         )
-    if score.pinball > before.pinball * (1 + _ROUNDING):
+    if gain.pinball <= _SURE * gain.standard_error:
         objections.append(
-            f"the mean pinball loss would have been {score.pinball:.6g}, and {before.pinball:.6g} with {found.present.version}."
+            f"the mean pinball loss would have been {score.pinball:.6g}, and {before.pinball:.6g} with {found.present.version}: "
+            f"a gain of {gain.pinball:.3g} with a standard error of {gain.standard_error:.3g} may be chance."
         )
     return tuple(objections)

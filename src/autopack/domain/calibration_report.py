@@ -16,8 +16,9 @@ _METHOD = (
     "gets its budget from the events before it alone, as a call would have: with the present coefficients, and with "
     f"ones that were fitted on the blocks before its own. What is proposed was fitted on all of them (each time on the newest {MOST_FITTED} at most).",
     "It is accepted if the 95 % interval of the rate of cut answers does not lie above the target, if there are no "
-    "more undecided events than the target allows misses, and if the mean pinball loss is no larger than the present "
-    "version's. An event is undecided where its answer was cut below the budget that is tried.",
+    "more undecided events than the target allows misses, and if the mean pinball loss is smaller than the present "
+    "version's by more than 1.645 standard errors of the difference, event by event: as much is chance once in twenty "
+    "times. An event is undecided where its answer was cut below the budget that is tried.",
     "Pinball: the quantile loss at 1 - target over log(tokens); of a cut answer only a budget below it costs. Rates of "
     "groups are watched, not promised. SMAPE and underestimation tell of the bases, which no call is given, and decide nothing.",
 )  # fmt: skip
@@ -31,11 +32,12 @@ def as_json(found: Calibration) -> JsonObject:
         "min_samples": found.min_samples,
         "data_hash": found.data_hash,
         "events": {
-            "read": found.events, "usable": found.usable, "used": found.used, "left_out": dict(found.left_out),
+            "read": found.events, "usable": found.usable, "used": found.used, "joined": found.joined, "left_out": dict(found.left_out),
         },
         "as_asked": found.asked and _score(found.asked),
         "present": found.present and _trial(found.present),
         "proposed": found.proposed and _trial(found.proposed),
+        "gain": found.gain and {"pinball": _short(found.gain.pinball), "standard_error": _short(found.gain.standard_error)},
         "present_version": found.present_version,
         "coefficients": found.coefficients and found.coefficients.to_json(),
         "terms": [asdict(term) for term in found.terms],
@@ -128,7 +130,8 @@ def _head(found: Calibration) -> list[str]:
     lines = [
         f"# Calibration of {found.present_version}: {found.decision.replace('_', ' ')}", "",
         f"Target: {found.target:.6g} of the answers cut; at least {found.min_samples} events for a coefficient{proposed}.", "",
-        f"Events: {found.events}, usable: {found.usable}, used (the newest): {found.used}, data {found.data_hash[:16]}.", "",
+        f"Events: {found.events}, usable: {found.usable}, used (the newest): {found.used}, joined (answers to raised budgets, "
+        f"with the asks that they follow): {found.joined}, left out: {sum(found.left_out.values())}, data {found.data_hash[:16]}.", "",
     ]  # fmt: skip
     lines += [f"- {reason}" for reason in found.reasons] + [""] * bool(found.reasons)
     if found.asked and found.present and found.proposed:

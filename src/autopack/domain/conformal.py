@@ -8,12 +8,12 @@ Candès 2021). docs/telemetry.md says what it promises.
 import math
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 from autopack.domain.estimate import Group
+from autopack.domain.rates import wilson
 
 WINDOW = 400
 GAMMA = 0.02
@@ -43,23 +43,10 @@ def log_ratio(actual: int, base: float) -> float:
     return math.log(max(actual, 1) / base)
 
 
-def upper_quantile(values: Iterable[tuple[float, float, bool]], alpha: float) -> float | None:
-    """The smallest of the (log ratio, weight, censored) values that a new one exceeds with probability alpha at most.
-
-    None where that lies beyond what was seen. With equal weights and nothing censored it is the
-    ceil((n + 1)(1 - alpha))-th smallest value.
-    """
-    given = list(values)
-    ordered = sorted((ratio, censored, number) for number, (ratio, _, censored) in enumerate(given))
-    weights = [weight for _, weight, _ in given]
-    cut = sum(1 for each in given if each[2])
-    return _quantile(ordered, weights, total=math.fsum(weights), cut=cut, alpha=alpha)
-
-
-# (log ratio, censored, number of its weight, ...), ascending. At a tie the censored one is higher: its truth lies above.
-_Ordered = Sequence[tuple[Any, ...]]
+# (log ratio, censored, number of its group, when it came). At a tie the censored one is higher: its truth lies above.
 _Entry = tuple[float, bool, int, int]
-_Weights = Sequence[float] | dict[int, float]
+_Ordered = Sequence[_Entry]
+_Weights = dict[int, float]
 
 
 def _quantile(ordered: _Ordered, weights: _Weights, *, total: float, cut: int, alpha: float) -> float | None:
@@ -133,7 +120,7 @@ class Window:
     """The last `size` samples, kept in order: for going through long histories sample by sample."""
 
     def __init__(self, size: int = WINDOW) -> None:
-        self._size = size
+        self.size = size
         self._ordered: list[_Entry] = []
         self._arrived: deque[_Entry] = deque()
         self._groups: dict[Group, int] = {}
@@ -156,7 +143,7 @@ class Window:
         if sample.censored:
             insort(self._cut_ratios, sample.log_ratio)
         self._count(entry, 1)
-        if len(self._ordered) > self._size:
+        if len(self._ordered) > self.size:
             self._forget(self._arrived.popleft())
 
     def _forget(self, entry: _Entry) -> None:
@@ -166,13 +153,28 @@ class Window:
         self._count(entry, -1)
 
     def quantile(self, group: Group, alpha: float) -> float | None:
-        """As `upper_quantile` of all samples, each with its weight for a call of this group."""
+        """The smallest log ratio that a call of this group exceeds with probability alpha at most.
+
+        None where that lies beyond what was seen. With equal weights and nothing censored it is the
+        ceil((n + 1)(1 - alpha))-th smallest.
+        """
         own = self._number(group)
         alike, akin = self._of_group[own], self._of_category[self._categories[own]]
         total = SAME_GROUP * alike + SAME_CATEGORY * (akin - alike) + OTHER * (len(self) - akin)
         return _quantile(
             self._ordered, self._weights_for(own), total=total, cut=len(self._cut_ratios), alpha=alpha
         )
+
+    def surely_exceeded(self, group: Group, log_ratio: float) -> float:
+        """How often answers exceed it at the least, with 95 % confidence; as many answers as their weights are worth."""
+        weights = self._weights_for(self._number(group))
+        exceeding = total = squares = 0.0
+        for ratio, censored, of, _ in self._ordered:
+            exceeds = ratio >= log_ratio if censored else ratio > log_ratio
+            if exceeds or not censored:
+                weight = weights[of]
+                exceeding, total, squares = exceeding + weight * exceeds, total + weight, squares + weight**2
+        return wilson(exceeding / total, total**2 / squares, -1.0) if exceeding else 0.0
 
     def largest(self) -> float:
         """The largest log ratio; of one that was only seen from below, twice as much is taken."""
@@ -202,7 +204,8 @@ class Window:
 
 def multiplier(window: Window, group: Group, *, target: float, alpha: float) -> Multiplier:
     """Of the base. Where no value that was seen is rare enough, it is the largest one, or twice that."""
-    if len(window) < max(1, samples_needed(target)):
+    # Of rarer misses a full window shows none: then its largest ratio counts, until alpha has grown.
+    if len(window) < max(1, min(window.size, samples_needed(target))):
         return Multiplier(value=prior_multiplier(target), source=PRIOR)
     quantile = window.quantile(group, alpha)
     if quantile is not None:

@@ -159,18 +159,22 @@ class Group:
 
 
 def group_of(features: Features, model: str) -> Group:
+    return _group(features.task_category, features.complexity, features.reasoning_level, model)
+
+
+@lru_cache(maxsize=4096)
+def _group(category: str, complexity: str, level: str, model: str) -> Group:
     return Group(
-        task_category=features.task_category, complexity=features.complexity,
-        reasoning_level=features.reasoning_level, model_family=model_family(model),
-    )  # fmt: skip
+        task_category=category, complexity=complexity, reasoning_level=level, model_family=model_family(model)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What a call is expected to need, what will be asked for, and all that led to it.
 
-    `budget` is the base times `multiplier`, rounded up, whatever the model can take: where it lies above
-    `output_limit` the decision is "split", and nothing is asked.
+    `budget` is the base times `multiplier`, rounded up. Where that is more than `output_limit` it is exactly the limit
+    ("limited"), or the decision is "split" and nothing is asked.
     """
 
     predicted_output_tokens: int
@@ -178,7 +182,7 @@ class Estimate:
     decision: str
     """"call" or "split"."""
     budget_source: str
-    """"conformal": from what came of earlier calls. "prior": too few of them, the shipped multiplier."""
+    """"conformal": from what came of earlier calls. "prior": too few of them, the shipped multiplier. "limited": the limit."""
     version: str
     features: Features
     model_family: str

@@ -20,6 +20,8 @@ HUBER = 1.0
 _OTHER = "other_weight"
 _COMPLEXITIES = ("low", "medium", "high")
 _OVERHEAD_SLASHES, _WEIGHT_SLASHES = 2, 1  # in "category/complexity/reasoning" and "operation/class"
+_MOST_OWN = 100
+"""So many of the most frequent groups, and of the kinds of files, get coefficients of their own: categories are free text."""
 _ITERATIONS, _SWEEPS, _STILL = 30, 60, 1e-4
 
 
@@ -112,7 +114,8 @@ def _with_own_terms(
 
 
 def _enough(counts: Mapping[T, int], least: int) -> list[T]:
-    return sorted(each for each, number in counts.items() if number >= least)
+    frequent = sorted((-number, each) for each, number in counts.items() if number >= least)
+    return sorted(each for _, each in frequent[:_MOST_OWN])
 
 
 def _overheads_of(group: tuple[str, str, str], present: Coefficients) -> dict[str, float]:
@@ -239,11 +242,10 @@ def _bounded(
 ) -> list[float]:
     """One step, coordinate by coordinate; none may end further than LARGEST_STEP from where it began."""
     step = [0.0] * len(moved)
+    rows = [(number, row) for number, row in enumerate(matrix) if free[number]]
     for _ in range(_SWEEPS):
         largest = 0.0
-        for number, row in enumerate(matrix):
-            if not free[number]:
-                continue
+        for number, row in rows:
             rest = sum(map(float.__mul__, row, step)) - row[number] * step[number]
             best = (wanted[number] - rest - pull * moved[number]) / (row[number] + pull)
             end = min(LARGEST_STEP, max(-LARGEST_STEP, moved[number] + best))

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from autopack.domain.conformal import Sample, log_ratio
 from autopack.domain.estimate import (
@@ -18,11 +18,12 @@ from autopack.domain.estimate import (
 from autopack.domain.messages import ProviderMode
 
 ESCALATED, PARTIAL = "escalated", "partial"
+RAISED = "raised"
+"""Asked anew with the raised budget that had brought a whole answer, which could not be used."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """A row of `token_estimation_v2_events`; None is what nobody knows."""
+class Event(NamedTuple):
+    """A row of `token_estimation_v2_events`; None is what nobody knows. A tuple: a calibration makes 250,000 of them."""
 
     event_id: int
     run_id: str
@@ -77,11 +78,13 @@ def observations(events: Iterable[Event]) -> tuple[list[Observation], Counter[st
     cut: dict[tuple[str | None, str, str], Observation] = {}
     for event in events:
         place = (event.source_database_id, event.run_id, event.phase_id)
-        before, follows = cut.pop(place, None), event.budget_source == ESCALATED
-        features = read_features(event.features)
+        follows, features = event.budget_source == ESCALATED, read_features(event.features)
         if reason := _spoiled(event) or (_unfinished(event, features) if not follows else None):
             left_out[reason] += 1
-        elif not follows:
+            continue
+        # What is left out parts nothing: budgets never see it, and calibration must find the same pairs.
+        before = cut.pop(place, None)
+        if not follows:
             assert features is not None
             seen = found[event.event_id] = _observed(event, features)
             if event.truncated:

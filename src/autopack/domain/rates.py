@@ -28,9 +28,14 @@ class Rate:
         return self._bound(1.0) if self.count < self.total else 1.0
 
     def _bound(self, side: float) -> float:
-        share, square = self.count / self.total, _Z95 * _Z95
-        spread = _Z95 * math.sqrt(share * (1 - share) / self.total + square / (4 * self.total**2))
-        return (share + square / (2 * self.total) + side * spread) / (1 + square / self.total)
+        return wilson(self.count / self.total, self.total, side)
+
+
+def wilson(share: float, total: float, side: float) -> float:
+    """The lower (-1) or upper (1) end of the interval, for totals that are sums of weights too."""
+    square = _Z95 * _Z95
+    spread = _Z95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
+    return (share + square / (2 * total) + side * spread) / (1 + square / total)
 
 
 def pinball(actual: float, asked: float, level: float) -> float:

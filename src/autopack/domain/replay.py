@@ -1,7 +1,7 @@
 """What a version of the estimator would have budgeted for calls of the past, each from what came before it only. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from autopack.domain.budget import CALL, SPLIT, Budget, Online
 from autopack.domain.conformal import PRIOR
@@ -10,7 +10,7 @@ from autopack.domain.observations import Event, Observation
 from autopack.domain.rates import Rate
 from autopack.domain.telemetry import EstimationEvent
 
-_SAME = tuple(field.name for field in fields(Event) if field.name != "features")
+_SAME = tuple(name for name in Event._fields if name != "features")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,25 +63,24 @@ def event_of(row: EstimationEvent) -> Event:
 def replay(
     observations: Iterable[Observation], coefficients: Coefficients, *, target: float, output_limit: int
 ) -> list[Replayed]:
-    online, found = Online(target), []
+    online, found = Online(target, output_limit), []
     for seen in observations:
         base = base_tokens(seen.features, coefficients)
         given = online.budget(base, seen.group)
-        replayed = _replayed(seen, base, given, output_limit)
+        replayed = _replayed(seen, base, given)
         online.learn(seen.sample(coefficients), given, missed=replayed.would_be_cut)
         found.append(replayed)
     return found
 
 
-def _replayed(seen: Observation, base: float, given: Budget, output_limit: int) -> Replayed:
-    decision = CALL if given.tokens <= output_limit else SPLIT
-    unknown = decision == SPLIT or (seen.censored and seen.actual < given.tokens)
+def _replayed(seen: Observation, base: float, given: Budget) -> Replayed:
+    unknown = given.decision == SPLIT or (seen.censored and seen.actual < given.tokens)
     group = seen.group
     return Replayed(
         event_id=seen.event_id, run_id=seen.run_id, phase_id=seen.phase_id, task_category=group.task_category,
         complexity=group.complexity, reasoning_level=group.reasoning_level, model_family=group.model_family,
         base_output_tokens=base, multiplier=given.multiplier.value, budget=given.tokens,
-        budget_source=given.multiplier.source, alpha=given.alpha, decision=decision,
+        budget_source=given.source, alpha=given.alpha, decision=given.decision,
         would_be_cut=None if unknown else seen.censored or seen.actual > given.tokens,
         actual_output_tokens=seen.actual, is_at_least=seen.censored, was_budget=seen.budget,
         was_source=seen.budget_source, was_version=seen.estimator_version, was_cut=seen.missed,

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, replace
 
 from autopack.domain.budget import SPLIT
 from autopack.domain.calls import EstimateMade
+from autopack.domain.conformal import PRIOR
 from autopack.domain.edits import EditPlan, Format
 from autopack.domain.estimate import Estimate, escalated, features
 from autopack.domain.messages import Completion, Message, Role, request_key
-from autopack.domain.observations import ESCALATED, PARTIAL
+from autopack.domain.observations import ESCALATED, PARTIAL, RAISED
 from autopack.domain.phases import Claim, FailureKind, Phase
 from autopack.executor import prompt
 from autopack.executor.failure import PhaseFailed
@@ -71,7 +72,7 @@ class Builder:
         if asked.made.decision == SPLIT:
             raise PhaseFailed(FailureKind.TOO_LARGE, _too_large(asked.made), retryable=False)
         for ask in range(1, ASKS + 1):
-            answer = await self._whole_answer(ledger, asked)
+            answer, budget = await self._whole_answer(ledger, asked)
             try:
                 return await read_proposal(
                     self.git, answer.text, phase=phase, ground=ground, seen=question.seen, kept=asked.kept
@@ -79,22 +80,25 @@ class Builder:
             except PhaseFailed as failure:
                 if ask == ASKS or failure.kind is FailureKind.POLICY_VIOLATION:
                     raise
-                asked = await self._asked_again(asked, answer.text, failure, ledger, phase, ground)
+                asked = await self._asked_again(
+                    asked.with_budget(budget), answer.text, failure, ledger, phase, ground
+                )
         raise AssertionError("unreachable")
 
-    async def _whole_answer(self, ledger: Ledger, asked: "_Ask") -> Completion:
-        """An answer that was not cut by its budget; the budget is raised once."""
-        budget = asked.made.budget
+    async def _whole_answer(self, ledger: Ledger, asked: "_Ask") -> tuple[Completion, int]:
+        """An answer that was not cut, and the budget that it came within; the budget is raised once."""
+        given = budget = asked.made.budget
         larger = escalated(budget, asked.made.output_limit)
         answer = await ledger.ask(
             self.llm, Role.BUILDER, asked.messages, max_tokens=budget, estimate=self._about(asked.made)
         )  # fmt: skip
         if answer.is_truncated and larger is not None:
+            given = larger
             answer = await ledger.ask(
                 self.llm, Role.BUILDER, asked.messages, max_tokens=larger, estimate=self._about(asked.made, escalated_from=budget)
             )  # fmt: skip
         if answer.is_truncated:
-            reason = f"the answer was cut at {larger or budget} tokens; split the phase into smaller ones"
+            reason = f"the answer was cut at {given} tokens; split the phase into smaller ones"
             raise PhaseFailed(FailureKind.TRUNCATED, reason, retryable=False)
         if answer.finish_reason == "content_filter":
             raise PhaseFailed(
@@ -102,7 +106,7 @@ class Builder:
                 "the provider's content filter stopped the answer",
                 retryable=False,
             )
-        return answer
+        return answer, given
 
     async def _asked_again(
         self, asked: "_Ask", answer: str, failure: PhaseFailed, ledger: Ledger, phase: Phase, ground: Ground
@@ -131,7 +135,7 @@ class Builder:
             predicted_output_tokens=made.predicted_output_tokens, version=made.version, features=asdict(made.features),
             escalated_from=escalated_from, base_output_tokens=made.base_output_tokens,
             reasoning_level=made.features.reasoning_level, model_family=made.model_family,
-            budget_source=made.budget_source if escalated_from is None else ESCALATED,
+            budget_source=made.budget_source if escalated_from is None or made.budget_source == PARTIAL else ESCALATED,
             target_rate=made.target_rate, alpha=made.alpha,
         )  # fmt: skip
 
@@ -159,6 +163,12 @@ class _Ask:
     made: Estimate
     kept: EditPlan | None = None
 
+    def with_budget(self, tokens: int) -> "_Ask":
+        """One that is known to be too small is not paid for again."""
+        if tokens == self.made.budget:
+            return self
+        return replace(self, made=replace(self.made, budget=tokens, budget_source=RAISED))
+
 
 def _files(phase: Phase, ground: Ground) -> Sequence[str]:
     """What the answer will be about: its deliverables, else the files among the paths that it may change."""
@@ -168,10 +178,16 @@ def _files(phase: Phase, ground: Ground) -> Sequence[str]:
 def _too_large(made: Estimate) -> str:
     return (
         f"the phase is too large for one answer: about {made.predicted_output_tokens} tokens are expected, and "
-        f"{made.multiplier:.2f} times that ({made.budget}; {made.budget_source}) so that no more than {made.target_rate:.1%} of "
-        f"answers are cut, above the model's limit of {made.output_limit} (AUTOPACK_OUTPUT_LIMIT, or [models.output_limit] in "
-        "autopack.toml). No call was made. Split the phase into smaller ones"
+        f"{made.multiplier:.2f} times that ({made.budget}; {made.budget_source}) would be asked for so that no more than "
+        f"{made.target_rate:.1%} of answers are cut; {_why_too_large(made)} the model's limit of {made.output_limit} "
+        "(AUTOPACK_OUTPUT_LIMIT, or [models.output_limit] in autopack.toml). No call was made. Split the phase into smaller ones"
     )
+
+
+def _why_too_large(made: Estimate) -> str:
+    if made.budget_source == PRIOR:
+        return "what is expected is alone above"
+    return "and, by what earlier answers needed, more than that would be cut at"
 
 
 def _text(data: bytes) -> str | None:
