@@ -11,6 +11,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from autopack.cli.common import say
+from autopack.cli.tables import cost
 from autopack.client import AutopackClient
 from autopack.domain.phases import PhaseState, Run
 from autopack.errors import AutopackError
@@ -35,10 +36,11 @@ class Board:
         waiting = counts.get(PhaseState.GATE, 0)
         done = total - waiting - sum(counts.get(state, 0) for state in _OPEN)
         cap = f"/{self.run.token_cap}" if self.run.token_cap else ""
-        cost_cap = f"/{self.run.cost_cap_usd}" if self.run.cost_cap_usd else ""
         failed = f", {counts[PhaseState.FAILED]} failed" if counts.get(PhaseState.FAILED) else ""
         failed += f", {waiting} waiting for you" if waiting else ""
-        return f"{done}/{total} phases{failed}, {self.run.tokens_used}{cap} tokens, {self.run.cost_usd:.4f}{cost_cap} USD{self._left()}"
+        return (
+            f"{done}/{total} phases{failed}, {self.run.tokens_used}{cap} tokens{cost(self.run)}{self._left()}"
+        )
 
     def _left(self) -> str:
         open_phases = sum(self.run.phase_counts.get(state, 0) for state in _OPEN)

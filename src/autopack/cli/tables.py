@@ -17,16 +17,14 @@ def run_line(run: "Run") -> str:
         else ""
     )
     reason = f" ({run.state_reason})" if run.state_reason else ""
-    return (
-        f"{run.state}{reason}; {counts or 'no phases'}; {run.tokens_used}{cap} tokens{unknown}, {_cost(run)}"
-    )
+    return f"{run.state}{reason}; {counts or 'no phases'}; {run.tokens_used}{cap} tokens{unknown}{cost(run)}"
 
 
-def _cost(run: "Run") -> str:
-    """The row counts what is known alone: where that is nothing, calls may have been free, or of unknown cost."""
-    if run.tokens_used and not run.cost_usd:
-        return f"no known cost of {run.cost_cap_usd} USD" if run.cost_cap_usd else "no known cost"
-    return f"{run.cost_usd:.4f}{f' of {run.cost_cap_usd}' if run.cost_cap_usd else ''} USD"
+def cost(run: "Run") -> str:
+    """The row counts known costs alone: where that is nothing, calls were free, or of unknown cost. `usage` tells them apart."""
+    if not run.cost_usd and not run.cost_cap_usd:
+        return ""
+    return f", {run.cost_usd:.4f}{f' of {run.cost_cap_usd}' if run.cost_cap_usd else ''} USD"
 
 
 def phase_table(phases: Sequence["Phase"]) -> str:
