@@ -18,7 +18,7 @@ from autopack.domain.observations import Observation
 from autopack.domain.rates import Rate
 
 BLOCKS = 5
-MOST_EVENTS = 20_000
+MOST_EVENTS = 10_000
 """The newest so many are back-tested: more would cost time, and tell of models that are no longer asked."""
 MOST_FITTED = 5_000
 """And of those before the moment of a fit the newest so many are fitted."""
