@@ -219,7 +219,7 @@ def _show(record: dict[str, Any]) -> None:
     if record.get("dry_run"):
         for each in record["order"]:
             result(f"{each['place']:<6}  {each['run_id']}/{each['phase_id']}  {each['reason']}")
-        result(f"{len(record['order'])} phases; nothing was written")
+        result(f"{_count(len(record['order']), 'phase')}; nothing was written")
         return
     for trial in record["phases"]:
         result(_line(trial))
