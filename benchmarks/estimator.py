@@ -22,10 +22,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from autopack.domain.budget import MOST_TOKENS, SPLIT, Budget, Online
+from autopack.domain.budget import SPLIT, Budget, Online
 from autopack.domain.conformal import PRIOR, Sample, log_ratio
 from autopack.domain.estimate import SHIPPED, Coefficients, Features, base_tokens, escalated, group_of
 from autopack.domain.rates import Rate, worst_stretch
+from autopack.domain.storable import MAX_TOKENS
 
 TARGETS = (0.01, 0.05, 0.10)
 WARM_UP, STRETCH = 100, 100
@@ -83,7 +84,7 @@ class Figures:
 
 
 def rehearse(
-    calls: Sequence[Call], target: float, *, limit: int = MOST_TOKENS, coefficients: Coefficients = SHIPPED
+    calls: Sequence[Call], target: float, *, limit: int = MAX_TOKENS, coefficients: Coefficients = SHIPPED
 ) -> list[Turn]:
     online, turns = Online(target, limit), []
     for call in calls:
@@ -103,7 +104,7 @@ def rehearse(
     return turns
 
 
-def figures(series: str, target: float, turns: Sequence[Turn], *, limit: int = MOST_TOKENS) -> Figures:
+def figures(series: str, target: float, turns: Sequence[Turn], *, limit: int = MAX_TOKENS) -> Figures:
     told = turns[WARM_UP:]
     refused = [turn for turn in told if turn.given.decision == SPLIT]
     limited = [turn for turn in told if turn.given.is_limited]

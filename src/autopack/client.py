@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from autopack import schemas
 from autopack.domain import triage
 from autopack.domain.calibrate import Calibration
-from autopack.domain.calls import CallRecord, CallRequest, CallResult, Reservation
+from autopack.domain.calls import CallRequest, CallResult, Reservation
 from autopack.domain.caps import DailyAccount
 from autopack.domain.estimate import Estimate, Features
 from autopack.domain.estimators import EstimatorVersion, NewVersion
@@ -189,12 +189,12 @@ class AutopackClient:
     async def open_attempts(self, run_id: str) -> list[Attempt]:
         return await self._call(list[Attempt], "GET", f"/runs/{_id(run_id)}/attempts")
 
-    async def calls(self, run_id: str, phase_id: str | None = None) -> list[CallRecord]:
+    async def calls(self, run_id: str, phase_id: str | None = None) -> list[UsageEvent]:
         """All of them, in the order in which they were asked for, page by page."""
-        path, found = f"/runs/{_id(run_id)}/calls", list[CallRecord]()
+        path, found = f"/runs/{_id(run_id)}/calls", list[UsageEvent]()
         while True:
             after = found[-1].id if found else 0
-            page = await self._call(list[CallRecord], "GET", path, phase_id=phase_id, after=after, limit=1000)
+            page = await self._call(list[UsageEvent], "GET", path, phase_id=phase_id, after=after, limit=1000)
             found += page
             if len(page) < 1000:
                 return found

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 
 from autopack import errors
 from autopack.client import AutopackClient, error_from
-from autopack.domain.calls import CallRecord
 from autopack.domain.phases import AttemptOutcome, Outcome
+from autopack.domain.telemetry import UsageEvent
 from autopack.errors import BY_CODE, ApiUnreachable, AutopackError, InvalidInput
 from autopack.schemas import ActorBody, PlanBody
 from tests.api.conftest import answered, claim_body, request
@@ -99,9 +99,18 @@ async def test_a_request_whose_answer_was_lost_is_sent_again_and_doubles_nothing
 
 async def test_the_calls_of_a_phase_come_page_by_page():
     def call(number: int) -> dict[str, object]:
-        known = dict.fromkeys(CallRecord.__dataclass_fields__)
-        texts = dict.fromkeys(("call_id", "role", "status", "provider", "model", "provider_mode"), "x")
-        return {**known, **texts, "id": number, "retries": 0, "created_at": "2030-01-01T00:00:00Z"}
+        known = dict.fromkeys(UsageEvent.__dataclass_fields__)
+        texts = dict.fromkeys(
+            ("call_id", "role", "status", "provider", "model", "provider_mode", "origin"), "x"
+        )
+        return {
+            **known,
+            **texts,
+            "id": number,
+            "retries": 0,
+            "reserved_tokens": 0,
+            "created_at": "2030-01-01T00:00:00Z",
+        }
 
     def answer(asked: httpx.Request) -> httpx.Response:
         first, most = int(asked.url.params["after"]) + 1, int(asked.url.params["limit"])

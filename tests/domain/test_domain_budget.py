@@ -5,9 +5,10 @@ from random import Random
 
 import pytest
 
-from autopack.domain.budget import MOST_TOKENS, Budget, Online, Promise, estimate
+from autopack.domain.budget import Budget, Online, Promise, estimate
 from autopack.domain.conformal import CONFORMAL, PRIOR, Multiplier, Sample, prior_multiplier
 from autopack.domain.estimate import SHIPPED, Estimate, Features, group_of
+from autopack.domain.storable import MAX_TOKENS
 from benchmarks.estimator import SERIES, TARGETS, Call, edits_of, figures, rehearse
 from tests.support import ROOT
 
@@ -160,7 +161,7 @@ def test_only_the_last_samples_count():
 
 
 def test_no_history_makes_a_number_that_cannot_be_kept():
-    assert made(*[700.0] * 30).budget == MOST_TOKENS
+    assert made(*[700.0] * 30).budget == MAX_TOKENS
     assert made(*[-700.0] * 30).budget == 1
 
 

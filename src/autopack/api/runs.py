@@ -6,8 +6,9 @@ from fastapi import APIRouter, Query, Response
 
 from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep
 from autopack.db import attempts, calls, events, runs
-from autopack.domain.calls import CallRecord
+from autopack.db.telemetry import page as rows
 from autopack.domain.phases import Attempt, Event, Run, StateCause
+from autopack.domain.telemetry import USAGE, Selection, UsageEvent
 from autopack.schemas import ActorBody, Id, PlanBody, ResumeBody, TelemetryCounts
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -74,10 +75,10 @@ def open_attempts(run_id: Id, database: DatabaseDep) -> list[Attempt]:
 @router.get("/{run_id}/calls")
 def model_calls(
     run_id: Id, database: DatabaseDep, phase_id: Id | None = None, after: After = 0, limit: Limit = 200
-) -> list[CallRecord]:
+) -> list[UsageEvent]:
     with database.transaction() as session:
         runs.row(session, run_id)
-        return calls.page(session, run_id, phase_id=phase_id, after=after, limit=limit)
+        return rows(session, USAGE, Selection(run_id=run_id, phase_id=phase_id), after=after, limit=limit)
 
 
 @router.get("/{run_id}/telemetry")

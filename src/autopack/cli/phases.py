@@ -8,8 +8,8 @@ from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, body_of, result, 
 
 if TYPE_CHECKING:
     from autopack.client import AutopackClient
-    from autopack.domain.calls import CallRecord
     from autopack.domain.phases import Phase
+    from autopack.domain.telemetry import UsageEvent
 
 app = typer.Typer(help="Phases: show, requeue, skip.", no_args_is_help=True)
 RunArgument = Annotated[str, typer.Argument(help="The run.")]
@@ -40,7 +40,7 @@ def show(
         result(f"  call {_call_line(call)}")
 
 
-def _call_line(call: "CallRecord") -> str:
+def _call_line(call: "UsageEvent") -> str:
     """A call that was made here has a number and a maximum; one of another database may know its total alone."""
     number = f" {call.ask}" if call.ask is not None else ""
     most = f" of {call.request_max_tokens}" if call.request_max_tokens is not None else ""
@@ -48,7 +48,7 @@ def _call_line(call: "CallRecord") -> str:
     return f"{call.role}{number}: {call.status}, {ended}"
 
 
-def _tokens(call: "CallRecord") -> str:
+def _tokens(call: "UsageEvent") -> str:
     if call.input_tokens is not None:
         return f"{call.input_tokens} in, {call.output_tokens} out"
     return "usage unknown" if call.total_tokens is None else f"{call.total_tokens} in and out"

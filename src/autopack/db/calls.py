@@ -18,7 +18,7 @@ from autopack.db.tables import (
     TokenEstimationEventRow,
 )
 from autopack.domain import lifecycle, money
-from autopack.domain.calls import CallRecord, CallRequest, CallResult, EstimateMade, Reservation
+from autopack.domain.calls import CallRequest, CallResult, EstimateMade, Reservation
 from autopack.domain.caps import cause_of, day_ends, day_named, others_may_make_room
 from autopack.domain.messages import ProviderMode, Role, Usage
 from autopack.domain.phases import UNJUDGED, FailureKind, Phase
@@ -313,14 +313,3 @@ def telemetry_counts(session: Session, run_id: str, phase_id: str | None = None)
             query = query.where(table.phase_id == phase_id)
         counts[table.__tablename__] = session.scalar(query) or 0
     return counts
-
-
-def page(session: Session, run_id: str, *, phase_id: str | None, after: int, limit: int) -> list[CallRecord]:
-    table = LlmUsageEventRow
-    query = select(table).where(table.run_id == run_id, table.id > after)
-    if phase_id is not None:
-        query = query.where(table.phase_id == phase_id)
-    return [
-        CallRecord(**{name: getattr(row, name) for name in CallRecord.__dataclass_fields__})
-        for row in session.scalars(query.order_by(table.id).limit(limit))
-    ]

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from autopack.domain import conformal
 from autopack.domain.conformal import Multiplier, Sample, Window
 from autopack.domain.estimate import Coefficients, Estimate, Features, Group, base_tokens, group_of
+from autopack.domain.storable import MAX_TOKENS
 
 CALL, SPLIT = "call", "split"
 LIMITED = "limited"
-# No provider takes a larger number, and no database keeps one.
-MOST_TOKENS = 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +40,7 @@ class Budget:
         return LIMITED if self.is_limited else self.multiplier.source
 
 
-def budget(
-    base: float, group: Group, window: Window, promise: Promise, *, limit: int = MOST_TOKENS
-) -> Budget:
+def budget(base: float, group: Group, window: Window, promise: Promise, *, limit: int = MAX_TOKENS) -> Budget:
     """Above `limit` it is exactly that or, where answers are known not to fit it, nothing: the phase is to be split."""
     alpha = promise.alpha
     found = conformal.multiplier(window, group, target=promise.target, alpha=alpha)
@@ -70,7 +67,7 @@ def _is_too_large(
 
 def _tokens(needed: float) -> int:
     # A ratio that was seen, times its base, gives back the whole number that it was made of.
-    return min(MOST_TOKENS, max(1, math.ceil(needed * (1 - 1e-12))))
+    return min(MAX_TOKENS, max(1, math.ceil(needed * (1 - 1e-12))))
 
 
 def estimate(
@@ -94,7 +91,7 @@ def estimate(
 class Online:
     """The procedure over a history, call by call: each budget knows only what came before it."""
 
-    def __init__(self, target: float, limit: int = MOST_TOKENS) -> None:
+    def __init__(self, target: float, limit: int = MAX_TOKENS) -> None:
         self._target, self._limit, self._asked, self._missed = target, limit, 0, 0
         self._window = Window()
 

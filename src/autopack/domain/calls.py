@@ -1,7 +1,6 @@
 """A model call as the database keeps it: asked for with its worst case, settled with what really came."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from autopack.domain.messages import ProviderMode, Role, Usage
 from autopack.domain.phases import JsonObject
@@ -73,39 +72,3 @@ class CallResult:
     duration_seconds: float | None = None
     first_token_seconds: float | None = None
     estimate: EstimateMade | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CallRecord:
-    """A row of `llm_usage_events` as it is shown; `id` pages through them."""
-
-    id: int
-    call_id: str
-    attempt_id: str | None
-    run_id: str | None
-    phase_id: str | None
-    role: str
-    ask: int | None
-    status: str
-    provider: str
-    model: str
-    provider_mode: str
-    request_max_tokens: int | None
-    input_tokens: int | None
-    output_tokens: int | None
-    total_tokens: int | None
-    cache_read_input_tokens: int | None
-    cache_write_input_tokens: int | None
-    reasoning_output_tokens: int | None
-    finish_reason: str | None
-    is_truncated: bool | None
-    is_complete: bool | None
-    cost_usd: float | None
-    cost_source: str | None
-    price_table_version: str | None
-    usage_source: str | None
-    error: str | None
-    retries: int
-    duration_seconds: float | None
-    created_at: datetime
-    completed_at: datetime | None

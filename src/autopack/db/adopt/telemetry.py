@@ -11,15 +11,13 @@ from autopack.db.adopt.plans import Carried, became, dated
 from autopack.db.adopt.scope import strings
 from autopack.db.adopt.source import Row
 from autopack.db.adopt.values import Value, as_json, count, flag, moment, text, written
-from autopack.domain.storable import storable
+from autopack.domain.storable import MAX_TOKENS, storable
 
 ADOPTED = "adopted"
 VERSION = "earlier"
 UNKNOWN = "unknown"
 # Which part of the total the earlier system called prompt, by role: it knew the total alone.
 _SHARES = {"builder": 0.4, "auditor": 0.6, "doctor": 0.7, "manifest": 0.8, "agent:": 0.8}
-# More than any call can use: a number like that is a mistake, and would end every sum.
-_MOST_TOKENS = 10**12
 _TOO_LARGE = "its numbers of tokens are larger than any call can use"
 # Members of the family name the budgets of an escalation differently.
 _FROM, _TO = (
@@ -92,7 +90,7 @@ def _tokens(row: Row) -> tuple[dict[str, int | None], tuple[str, ...]]:
 
 def _tokens_in(row: Row, name: str) -> int | None:
     found = count(row.get(name))
-    return found if found is not None and found <= _MOST_TOKENS else None
+    return found if found is not None and found <= MAX_TOKENS else None
 
 
 def _counted(prompt: int | None, completion: int | None, total: int | None) -> dict[str, int | None]:
@@ -129,7 +127,7 @@ def estimation(
     predicted, budget = count(row.get("predicted_output_tokens")), count(row.get("selected_budget"))
     if predicted is None or budget is None:
         return "it holds no estimate that can be read"
-    if max(predicted, budget) > _MOST_TOKENS:
+    if max(predicted, budget) > MAX_TOKENS:
         return _TOO_LARGE
     when, undated_note = dated(row, "timestamp", moment(row.get("created_at")) or undated)
     actual, stop = _tokens_in(row, "actual_output_tokens"), text(row.get("stop_reason"), 40)
@@ -181,7 +179,7 @@ def escalation(
     before, after = count(row.get(*_FROM)), count(row.get(*_TO))
     if before is None or after is None:
         return "it does not say from which budget to which"
-    if max(before, after) > _MOST_TOKENS:
+    if max(before, after) > MAX_TOKENS:
         return _TOO_LARGE
     when, undated_note = dated(row, "timestamp", moment(row.get("created_at")) or undated)
     values = {
