@@ -100,7 +100,7 @@ def _journaled(session: Session, attempt: AttemptRow, request: CallRequest) -> R
         .where(
             table.run_id == attempt.run_id, table.phase_id == attempt.phase_id, table.role == request.role,
             table.request_key == request.request_key,
-            # A whole answer is one to any budget; one that was cut would be cut again by no larger one.
+            # A whole answer serves any budget; one that was cut says nothing about a larger one.
             or_(table.request_max_tokens >= request.max_tokens, LlmUsageEventRow.is_truncated.is_(False)),
             # A model that could not be reached says nothing about the answers that came before.
             or_(AttemptRow.outcome.in_(UNJUDGED), AttemptRow.failure_kind == FailureKind.MODEL_ERROR),
