@@ -32,6 +32,7 @@ from autopack.errors import (
     DatabaseMismatch,
     InvalidInput,
 )
+from autopack.schemas import telemetry as told
 
 log = logging.getLogger(__name__)
 DATABASE_HEADER = "X-Autopack-Database"
@@ -202,9 +203,9 @@ class AutopackClient:
     async def events(self, run_id: str, *, after: int = 0) -> list[Event]:
         return await self._call(list[Event], "GET", f"/runs/{_id(run_id)}/events", after=after, limit=1000)
 
-    async def telemetry(self, run_id: str, phase_id: str | None = None) -> schemas.TelemetryCounts:
+    async def telemetry(self, run_id: str, phase_id: str | None = None) -> told.TelemetryCounts:
         return await self._call(
-            schemas.TelemetryCounts, "GET", f"/runs/{_id(run_id)}/telemetry", phase_id=phase_id
+            told.TelemetryCounts, "GET", f"/runs/{_id(run_id)}/telemetry", phase_id=phase_id
         )
 
     async def telemetry_pages(
@@ -248,19 +249,19 @@ class AutopackClient:
 
     async def set_daily_caps(self, *, by: str, **caps: float | None) -> DailyAccount:
         """`token_cap`, `cost_cap_usd` or both; None is no cap, and the one that is not named stays."""
-        body = _body(schemas.DailyCapsBody, by=by, **caps)
+        body = _body(told.DailyCapsBody, by=by, **caps)
         content = {"by": body.by, **body.caps}
         return self._decode(DailyAccount, await self._send("PATCH", "/daily-caps", content, {}))
 
     async def export_cursor(self, name: str) -> ExportCursor | None:
-        return (await self._call(schemas.CursorAnswer, "GET", "/telemetry/cursor", name=name)).cursor
+        return (await self._call(told.CursorAnswer, "GET", "/telemetry/cursor", name=name)).cursor
 
     async def move_export_cursor(
         self, name: str, *, expected: int | None, position: int, mapping_version: str
     ) -> ExportCursor:
         """Raises Conflict when another export moved it."""
         body = _body(
-            schemas.CursorBody, name=name, expected=expected, position=position, mapping_version=mapping_version
+            told.CursorBody, name=name, expected=expected, position=position, mapping_version=mapping_version
         )  # fmt: skip
         return await self._call(ExportCursor, "PUT", "/telemetry/cursor", body)
 
@@ -298,7 +299,7 @@ class AutopackClient:
     async def estimate(self, features: Features, model: str, *, output_limit: int, target: float) -> Estimate:
         """The budget of a builder call, from what came of all earlier ones."""
         body = _body(
-            schemas.EstimateBody, features=asdict(features), model=model, output_limit=output_limit, target=target
+            told.EstimateBody, features=asdict(features), model=model, output_limit=output_limit, target=target
         )  # fmt: skip
         return await self._call(Estimate, "POST", "/estimates", body)
 
@@ -307,7 +308,7 @@ class AutopackClient:
     ) -> Calibration:
         """What this database's events propose instead of `present`, or of what is in force in it. Writes nothing."""
         instead = present and {"coefficients": present.coefficients.to_json(), "data_hash": present.data_hash}
-        body = _body(schemas.CalibrateBody, target=target, min_samples=min_samples, present=instead)
+        body = _body(told.CalibrateBody, target=target, min_samples=min_samples, present=instead)
         return await self._call(Calibration, "POST", "/calibrations", body)
 
     async def estimator_versions(self) -> list[EstimatorVersion]:
@@ -317,7 +318,7 @@ class AutopackClient:
     async def add_estimator_version(self, new: NewVersion) -> tuple[EstimatorVersion, bool]:
         """The version, in force now, and whether that is new. Raises Conflict when its parent is not in force."""
         body = _body(
-            schemas.EstimatorVersionBody, parent=new.parent, coefficients=new.coefficients.to_json(),
+            told.EstimatorVersionBody, parent=new.parent, coefficients=new.coefficients.to_json(),
             data_hash=new.data_hash, metrics=new.metrics,
         )  # fmt: skip
         response = await self._send("POST", "/estimator/versions", body.model_dump(mode="json"), {})
@@ -366,7 +367,7 @@ class AutopackClient:
 
     async def open_triage(self, session_id: str, options: triage.Options) -> triage.Session:
         """Begins a session, or goes on with it under these options."""
-        body = _body(schemas.TriageSessionBody, session_id=session_id, options=options)
+        body = _body(told.TriageSessionBody, session_id=session_id, options=options)
         return await self._call(triage.Session, "POST", "/triage/sessions", body)
 
     async def triage_sessions(self, *, unfinished: bool = False) -> list[triage.Session]:
@@ -392,17 +393,17 @@ class AutopackClient:
     ) -> triage.Item:
         """Raises Conflict where another controller works on the session."""
         body = _body(
-            schemas.TriageItemBody, position=position, run_id=key[0], phase_id=key[1], worker=worker, before=before
+            told.TriageItemBody, position=position, run_id=key[0], phase_id=key[1], worker=worker, before=before
         )  # fmt: skip
         return await self._call(triage.Item, "POST", f"/triage/sessions/{_id(session_id)}/items", body)
 
     async def finish_trial(self, session_id: str, position: int, trial: triage.Trial) -> triage.Item:
-        body = _body(schemas.TriageResultBody, result=trial)
+        body = _body(told.TriageResultBody, result=trial)
         path = f"/triage/sessions/{_id(session_id)}/items/{position}/finish"
         return await self._call(triage.Item, "POST", path, body)
 
     async def stop_triage(self, session_id: str, reason: str, *, ended: bool) -> triage.Session:
-        body = _body(schemas.TriageStopBody, reason=_cut(storable_text(reason)), ended=ended)
+        body = _body(told.TriageStopBody, reason=_cut(storable_text(reason)), ended=ended)
         return await self._call(triage.Session, "POST", f"/triage/sessions/{_id(session_id)}/stop", body)
 
     async def _call(

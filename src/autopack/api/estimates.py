@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from autopack.api.deps import DatabaseDep
 from autopack.db import estimates
 from autopack.domain.estimate import Estimate
-from autopack.schemas import EstimateBody
+from autopack.schemas.telemetry import EstimateBody
 
 router = APIRouter(tags=["estimates"])
 

@@ -7,7 +7,7 @@ from autopack.db import calibration, estimators
 from autopack.domain.calibrate import Calibration, Present, calibrate
 from autopack.domain.estimators import EstimatorVersion
 from autopack.domain.observations import observations
-from autopack.schemas import CalibrateBody, EstimatorVersionBody, VersionName
+from autopack.schemas.telemetry import CalibrateBody, EstimatorVersionBody, VersionName
 
 router = APIRouter(tags=["estimator"])
 

@@ -9,7 +9,8 @@ from autopack.db import attempts, calls, events, runs
 from autopack.db.telemetry import page as rows
 from autopack.domain.phases import Attempt, Event, Run, StateCause
 from autopack.domain.telemetry import USAGE, Selection, UsageEvent
-from autopack.schemas import ActorBody, Id, PlanBody, ResumeBody, TelemetryCounts
+from autopack.schemas import ActorBody, Id, PlanBody, ResumeBody
+from autopack.schemas.telemetry import TelemetryCounts
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 Limit = Annotated[int, Query(ge=1, le=1000)]

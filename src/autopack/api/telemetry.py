@@ -18,7 +18,7 @@ from autopack.domain.telemetry import (
     Selection,
     UsageEvent,
 )
-from autopack.schemas import CursorAnswer, CursorBody
+from autopack.schemas.telemetry import CursorAnswer, CursorBody
 
 router = APIRouter(prefix="/telemetry", tags=["telemetry"])
 

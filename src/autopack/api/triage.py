@@ -8,7 +8,8 @@ from autopack.api.deps import After, ClockDep, DatabaseDep
 from autopack.db import runs, triage
 from autopack.domain.storable import MAX_INTEGER
 from autopack.domain.triage import Candidate, Item, Session
-from autopack.schemas import Id, TriageItemBody, TriageResultBody, TriageSessionBody, TriageStopBody
+from autopack.schemas import Id
+from autopack.schemas.telemetry import TriageItemBody, TriageResultBody, TriageSessionBody, TriageStopBody
 
 router = APIRouter(prefix="/triage", tags=["triage"])
 Limit = Annotated[int, Query(ge=1, le=1000)]

@@ -10,7 +10,7 @@ from autopack.db import daily, usage
 from autopack.domain.caps import DailyAccount, day_of
 from autopack.domain.storable import reject_unstorable
 from autopack.domain.usage import Grouping, UsageReport, UsageSelection
-from autopack.schemas import DailyCapsBody
+from autopack.schemas.telemetry import DailyCapsBody
 
 router = APIRouter(tags=["usage"])
 

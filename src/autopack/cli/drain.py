@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from autopack.client import AutopackClient
     from autopack.domain.phases import Run
     from autopack.executor.worker import Drained, Request
-    from autopack.schemas import TelemetryCounts
+    from autopack.schemas.telemetry import TelemetryCounts
     from autopack.settings import Settings
 
 
