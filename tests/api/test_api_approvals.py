@@ -117,7 +117,7 @@ async def test_all_requests_are_listed_however_many_there_are(
     client: AutopackClient, desk: Desk, time, monkeypatch
 ):
     """Two of one moment, and one of a later: page by page, none twice and none left out."""
-    monkeypatch.setattr("autopack.client._APPROVALS_AT_ONCE", 2)
+    monkeypatch.setattr("autopack.client.runs._APPROVALS_AT_ONCE", 2)
     await desk.create(*(phase(f"p{n}") for n in range(5)))
     for n in range(5):
         await desk.finish(await desk.claim(), AttemptOutcome.NEEDS_APPROVAL, approval=ASKED)

@@ -89,7 +89,7 @@ def _to_domain(row: AttemptRow) -> Attempt:
         failure_signature=row.failure_signature, reason=row.reason, base_commit=row.base_commit,
         result_commit=row.result_commit, check_report=row.check_report, review=row.review, verdict=row.verdict,
         timings=row.timings, policy_hash=row.policy_hash, result_tree=row.result_tree, plan=row.plan, plan_hash=row.plan_hash,
-        changes=None if row.changes is None else tuple(row.changes), inputs_hash=row.inputs_hash, claimed_at=row.claimed_at, lease_expires_at=row.lease_expires_at, finished_at=row.finished_at,
+        changes=None if row.changes is None else tuple(row.changes), inputs_hash=row.inputs_hash, step=row.step, claimed_at=row.claimed_at, lease_expires_at=row.lease_expires_at, finished_at=row.finished_at,
     )  # fmt: skip
 
 
@@ -143,7 +143,8 @@ def finish(
         result_commit=outcome.result_commit, check_report=outcome.check_report,
         review=outcome.review, verdict=outcome.verdict, timings=outcome.timings, policy_hash=outcome.policy_hash,
         result_tree=outcome.result_tree, plan=outcome.plan, plan_hash=outcome.plan_hash,
-        changes=None if outcome.changes is None else list(outcome.changes), inputs_hash=outcome.inputs_hash, finished_at=now,
+        changes=None if outcome.changes is None else list(outcome.changes), inputs_hash=outcome.inputs_hash, diff=outcome.diff,
+        finished_at=now,
     )  # fmt: skip
     answered = calls.settle_attempt(session, attempt_id, passed=outcome.passed, dead=False)
     if outcome.passed and not answered and row.number > 1:

@@ -15,9 +15,10 @@ _INSERT = insert(
 
 
 def record(
-    session: Session, *, run_id: str, kind: str, actor: str, now: datetime,
+    session: Session, *, run_id: str | None, kind: str, actor: str, now: datetime,
     phase_id: str | None = None, attempt_id: str | None = None, **detail: Any,
 ) -> None:  # fmt: skip
+    """`run_id` is None where it is about all runs."""
     session.execute(
         _INSERT,
         {

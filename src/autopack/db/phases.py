@@ -87,7 +87,7 @@ def _to_domain(row: PhaseRow, depends_on: tuple[str, ...]) -> Phase:
         scope=Scope(**{name: tuple(paths) for name, paths in row.scope.items()}), depends_on=depends_on,
         attempts=row.attempts, max_attempts=row.max_attempts, not_before=row.not_before,
         failure_kind=FailureKind(row.failure_kind) if row.failure_kind else None, failure_reason=row.failure_reason,
-        result_commit=row.result_commit, tokens_used=row.tokens_used, created_at=row.created_at,
+        result_commit=row.result_commit, tokens_used=row.tokens_used, pause_after=row.pause_after, created_at=row.created_at,
         updated_at=row.updated_at, started_at=row.started_at, completed_at=row.completed_at,
     )  # fmt: skip
 

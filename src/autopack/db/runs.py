@@ -125,7 +125,7 @@ def to_domain(row: RunRow, counts: dict[str, int]) -> Run:
         run_id=row.id, goal=row.goal, state=RunState(row.state), plan_hash=row.plan_hash, safety_profile=row.safety_profile,
         state_cause=StateCause(row.state_cause) if row.state_cause else None, state_reason=row.state_reason,
         token_cap=row.token_cap, cost_cap_usd=row.cost_cap_usd, max_duration_minutes=row.max_duration_minutes,
-        max_phases=row.max_phases, tokens_used=row.tokens_used, tokens_reserved=row.tokens_reserved, cost_usd=row.cost_usd,
+        max_phases=row.max_phases, concurrency=row.concurrency, builder_model=row.builder_model, tokens_used=row.tokens_used, tokens_reserved=row.tokens_reserved, cost_usd=row.cost_usd,
         calls_of_unknown_usage=row.calls_of_unknown_usage, base_commit=row.base_commit, head_commit=row.head_commit,
         created_at=row.created_at, started_at=row.started_at, completed_at=row.completed_at, phase_counts=counts,
     )  # fmt: skip

@@ -11,12 +11,13 @@ from sqlalchemy import (
     Index,
     String,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
 from autopack.db.columns import JSON_OR_NULL, Base
 
-REVISION = "0003"
+REVISION = "0004"
 """The Alembic revision that this code works on. A test keeps it equal to the newest one in `alembic/versions`."""
 
 
@@ -53,6 +54,10 @@ class RunRow(Base):
     cost_cap_usd: Mapped[float | None]
     max_duration_minutes: Mapped[int | None]
     max_phases: Mapped[int | None]
+    concurrency: Mapped[int | None]
+    """Phases at once in each drain of the run; NULL leaves it to the drain."""
+    builder_model: Mapped[str | None] = mapped_column(String(200))
+    """"provider:NAME", which goes before the drain's own; NULL leaves it to the drain."""
     phases_started: Mapped[int] = mapped_column(server_default="0")
     tokens_used: Mapped[int] = mapped_column(server_default="0")
     tokens_reserved: Mapped[int] = mapped_column(server_default="0")
@@ -114,6 +119,8 @@ class PhaseRow(Base):
     failure_reason: Mapped[str | None]
     result_commit: Mapped[str | None] = mapped_column(String(64))
     tokens_used: Mapped[int] = mapped_column(server_default="0")
+    pause_after: Mapped[bool] = mapped_column(server_default=false())
+    """Whether the run pauses when this phase has ended."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
@@ -166,6 +173,10 @@ class AttemptRow(Base):
     plan_hash: Mapped[str | None] = mapped_column(String(64))
     changes: Mapped[list[Any] | None] = mapped_column(JSON_OR_NULL)
     inputs_hash: Mapped[str | None] = mapped_column(String(64))
+    step: Mapped[str | None] = mapped_column(String(200))
+    """What its worker was doing when it said so last."""
+    diff: Mapped[str | None] = mapped_column(deferred=True)
+    """What it changed, for a person to read; cut where it is very long."""
     claimed_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -396,9 +407,13 @@ class EventRow(Base):
     """Append-only: what happened, in order. The audit trail, and the live feed."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_run_id", "run_id", "id"),)
+    __table_args__ = (
+        Index("ix_events_run_id", "run_id", "id"),
+        Index("ix_events_created_at", "created_at"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"))
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id"))
+    """NULL where it is about all runs: daily caps, estimator versions, a restored backup."""
     phase_id: Mapped[str | None] = mapped_column(String(200))
     attempt_id: Mapped[str | None] = mapped_column(String(32))
     kind: Mapped[str] = mapped_column(String(40))

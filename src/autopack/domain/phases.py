@@ -129,6 +129,10 @@ class Run:
     cost_cap_usd: float | None = None
     max_duration_minutes: int | None = None
     max_phases: int | None = None
+    concurrency: int | None = None
+    """Phases at once in each drain of the run, where a person has said so."""
+    builder_model: str | None = None
+    """The builder's model, where a person has named one; it goes before the drain's own."""
     tokens_used: int = 0
     tokens_reserved: int = 0
     cost_usd: float = 0.0
@@ -167,6 +171,8 @@ class Phase:
     failure_reason: str | None = None
     result_commit: str | None = None
     tokens_used: int = 0
+    pause_after: bool = False
+    """Whether the run pauses when this phase has ended."""
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None = None
@@ -196,9 +202,14 @@ class Attempt:
     plan_hash: str | None = None
     changes: tuple[JsonObject, ...] | None = None
     inputs_hash: str | None = None
+    step: str | None = None
+    """What its worker was doing when it said so last."""
     claimed_at: datetime
     lease_expires_at: datetime
     finished_at: datetime | None = None
+
+
+MAX_KEPT_DIFF_CHARS = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +241,8 @@ class Outcome:
     """Per path {"path", "before": {"mode", "oid"} or None, "after": the same}: read backwards, the inverse."""
     inputs_hash: str | None = None
     """Of all that the builder's answer depended on: base, prompt, model, gate. Equal inputs are not tried twice."""
+    diff: str | None = None
+    """What the attempt changed, for a person to read; see `MAX_KEPT_DIFF_CHARS`."""
     approval: JsonObject | None = None
     approval_void_reason: str | None = None
     """What differs from what a person approved, where the approved plan could not be applied as it was."""
@@ -308,10 +321,10 @@ class Idle:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened, in the order of `event_id`."""
+    """Something that happened, in the order of `event_id`. `run_id` is None where it is about all runs."""
 
     event_id: int
-    run_id: str
+    run_id: str | None
     phase_id: str | None
     attempt_id: str | None
     kind: str

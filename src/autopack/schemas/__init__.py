@@ -25,7 +25,16 @@ from pydantic import (
 )
 
 from autopack.domain.calls import CallRequest, CallResult
-from autopack.domain.phases import AttemptOutcome, Claim, Idle, JsonObject, Outcome, Phase, Scope
+from autopack.domain.phases import (
+    MAX_KEPT_DIFF_CHARS,
+    AttemptOutcome,
+    Claim,
+    Idle,
+    JsonObject,
+    Outcome,
+    Phase,
+    Scope,
+)
 from autopack.domain.plan import PhasePlan, Plan, TierPlan, problems
 from autopack.domain.storable import MAX_INTEGER, MAX_TOKENS, reject_unstorable
 
@@ -195,7 +204,7 @@ class RenewAnswer(BaseModel):
 
 _LONGEST = {
     "call_id": 32, "provider": 80, "model": 200, "request_key": 64, "usage_source": 20, "finish_reason": 40,
-    "cost_source": 40, "price_table_version": 40, "response_id": 200, "version": 80, "reasoning_level": 20, "model_family": 80, "budget_source": 20, "base_commit": 64, "result_commit": 64,
+    "cost_source": 40, "price_table_version": 40, "response_id": 200, "version": 80, "diff": MAX_KEPT_DIFF_CHARS, "reasoning_level": 20, "model_family": 80, "budget_source": 20, "base_commit": 64, "result_commit": 64,
 }  # fmt: skip
 _LEAST = {
     "max_tokens": 1, "reserve_tokens": 0, "reserve_cost_usd": 0, "input_tokens": 0, "output_tokens": 0,
