@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help demo test check fmt migrate serve drain bench lock install clean
+.PHONY: help demo test check fmt docs migrate serve drain bench lock install clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -43,6 +43,11 @@ check: $(DEV_STAMP)
 fmt: $(DEV_STAMP)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+## make docs      write docs/openapi.json and docs/cli.md anew from the code
+docs: $(DEV_STAMP)
+	@$(BIN)/python -m autopack.cli.openapi > docs/openapi.json
+	@$(BIN)/python -m autopack.cli.reference > docs/cli.md
 
 ## make migrate   bring the database to this version's schema (DATABASE_URL, else ./autopack.db)
 migrate: $(RUN_STAMP)

@@ -146,6 +146,14 @@ def command(name: str, *arguments: str) -> list[str]:
     return [sys.executable, str(SCRIPTS / name), *arguments]
 
 
+def done_record(out: str) -> dict[str, Any]:
+    """How a long command with --json ended: the second of the two lines that it printed."""
+    launch, done = (json.loads(line) for line in out.splitlines())
+    assert (launch["record"], done["record"]) == ("launch", "done"), out
+    assert launch["command"] == done["command"]
+    return dict(done)
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

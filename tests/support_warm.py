@@ -18,7 +18,14 @@ from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["autopack.cli", "autopack.bootstrap", "autopack.llm.openai_model", "autopack.llm.transport", "uvicorn"]
+    [
+        "autopack.cli",
+        "autopack.bootstrap.local",
+        "autopack.bootstrap.worker",
+        "autopack.llm.openai_model",
+        "autopack.llm.transport",
+        "uvicorn",
+    ]
 )
 
 
@@ -58,6 +65,11 @@ class WarmProcess:
             shutil.rmtree(self._outputs)
             self._told = out, err
         return self._told
+
+    def said_so_far(self) -> str:
+        """On stderr; for a process that still runs."""
+        said = self._outputs / "stderr"
+        return said.read_text(encoding="utf-8", errors="replace") if said.exists() else ""
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

@@ -1,5 +1,5 @@
 """The app for `uvicorn autopack.main:app`. Importing this opens nothing; starting the app does."""
 
-from autopack.bootstrap import make_app
+from autopack.bootstrap.local import make_app
 
 app = make_app()

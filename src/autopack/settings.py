@@ -13,8 +13,6 @@ from typing import Literal
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from autopack.errors import DatabaseRefused, UsageError
 
@@ -51,6 +49,12 @@ class Settings(BaseSettings):
     """The most output tokens that a builder may be asked for; autopack.toml may name others by model."""
     truncation_target: float = Field(default=0.05, ge=0.001, le=0.5)
     """How often a builder's first answer may be cut by its budget, in the long run."""
+    notify_command: str | None = None
+    """A command that is told what happens in a drain: a JSON envelope on its stdin."""
+    notify_url: str | None = None
+    """The same as a webhook, signed with `notify_secret`."""
+    notify_secret: SecretStr | None = None
+    notify_timeout_seconds: float = Field(default=10.0, ge=0.1, le=300)
     telemetry_db_enabled: bool = Field(default=True, validation_alias="TELEMETRY_DB_ENABLED")
 
     @field_validator("api_key")
@@ -163,6 +167,10 @@ def _in_dotenv(dotenv: Path, name: str) -> str | None:
 
 
 def _masked(url: str) -> str:
+    # Imported here: who works through a server has no use for SQLAlchemy.
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return make_url(url.strip()).set(query={}).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):

@@ -55,7 +55,8 @@ async def test_a_host_that_was_allowed_is_answered(keyed: FastAPI):
     [
         {"origin": "http://evil.example"}, {"origin": "null"}, {"origin": "http://localhost:3000"}, {"origin": "http://["},
         {"origin": ""}, {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"},
-        {"origin": "http://autopack", "sec-fetch-site": "cross-site"},
+        {"origin": "http://autopack", "sec-fetch-site": "cross-site"}, {"sec-fetch-site": "something new"}, {"sec-fetch-site": ""},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("body", [None, {"by": "a page"}])
@@ -75,6 +76,19 @@ async def test_a_page_of_another_origin_can_do_nothing(
 )
 async def test_our_own_pages_and_programs_can(http: httpx.AsyncClient, headers: dict[str, str]):
     assert (await http.post("/runs", json=plan(), headers=headers)).status_code == 201
+
+
+LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+@pytest.mark.parametrize("path", ["/", "/ui/runs", "/ui/runs/r1"])
+async def test_a_link_somewhere_else_opens_a_page_and_nothing_more(http: httpx.AsyncClient, path: str):
+    # This app has no pages: 404 says that the guard let it through.
+    assert (await http.get(path, headers=LINK)).status_code == 404
+    for more in ({"sec-fetch-dest": "iframe"}, {"sec-fetch-mode": "cors"}, {"origin": "http://evil.example"}):
+        assert (await http.get(path, headers=LINK | more)).status_code == 403
+    assert (await http.post(path, headers=LINK)).status_code == 403
+    assert (await http.get("/runs", headers=LINK)).status_code == 403, "the API is for no link"
 
 
 # Key
@@ -150,6 +164,19 @@ async def test_a_request_for_another_database_does_nothing(http: httpx.AsyncClie
         assert "f" * 32 in body["detail"]
     assert (await http.get("/runs")).json() == []
     assert (await http.post("/runs", json=plan(), headers={"X-Autopack-Database": ours})).status_code == 201
+
+
+async def test_a_request_from_before_a_restore_does_nothing(http: httpx.AsyncClient):
+    identity = (await http.get("/identity")).json()
+    ours = {"X-Autopack-Database": identity["database_id"]}
+    for epoch in ("0", "2", "", "x"):
+        response = await http.post("/runs", json=plan(), headers=ours | {"X-Autopack-Epoch": epoch})
+        assert response.status_code == 409
+        assert problem(response)["code"] == "database_mismatch"
+        assert "restored from a backup" in problem(response)["detail"]
+    assert (await http.get("/runs")).json() == []
+    same = ours | {"X-Autopack-Epoch": str(identity["epoch"])}
+    assert (await http.post("/runs", json=plan(), headers=same)).status_code == 201
 
 
 # Size

@@ -4,7 +4,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.write_openapi import OPENAPI, openapi_text
+from autopack.cli.openapi import openapi_text
+from tests.support import ROOT
+
+OPENAPI = ROOT / "docs" / "openapi.json"
 
 METHODS = {"get", "post", "put", "patch", "delete"}
 
@@ -17,7 +20,7 @@ def operations() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_file_is_as_the_code_is() -> None:
-    told = "docs/openapi.json is older than the code: run `.venv/bin/python scripts/write_openapi.py`"
+    told = "docs/openapi.json is older than the code: run `make docs`"
     assert OPENAPI.read_text(encoding="utf-8") == openapi_text(), told
 
 

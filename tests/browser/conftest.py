@@ -18,11 +18,14 @@ _FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """One a module, no longer: while it is open playwright's event loop runs in this thread, and anyio can start none."""
     found = next((path for name in _NAMES if (path := shutil.which(name))), None)
     if found is None:
-        told = "no Chromium is installed (apt-get install chromium), so the web pages are not tried in a browser"
+        told = (
+            "no Chromium is installed (apt-get install chromium), so the web pages are not tried in a browser"
+        )
         if os.environ.get("CI"):
             pytest.fail(told)
         pytest.skip(told)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.db.support_earlier import a_call, a_phase, a_run, a_scope, assert_nothing_is_lost, make_earlier
 from tests.db.support_left import state_of, write_journal, write_log, write_mark
-from tests.support import auditor_answer, builder_answer, git, write_cassette
+from tests.support import auditor_answer, builder_answer, done_record, git, write_cassette
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_what_was_left_of_an_adopted_run_is_drained(shell, earlier: Path, tmp_pa
     assert "22000 tokens\n" in shell("run", "list", "--database-url", url).out
     drained = shell("drain", "--run-id", "gated", "--json", "--database-url", url)
     assert drained.code == 0, drained.err
-    record = json.loads(drained.out)
+    record = done_record(drained.out)
     assert (record["run"]["state"], record["run"]["phase_counts"]) == ("DONE_SUCCESS", {"COMPLETE": 3})
     assert [each["phase_id"] for each in record["attempts"]] == ["p1", "p2"]
     assert git(tmp_path / "workspace", "show", "autopack/gated:out/p2.txt") == "done"
@@ -146,7 +146,7 @@ def test_a_run_whose_queued_phases_are_behind_a_failed_one_says_so_and_goes_on_w
     for run, counts in (("a", {"COMPLETE": 2}), ("b", {"COMPLETE": 1, "SKIPPED": 1})):
         drained = shell("drain", "--run-id", run, "--json", "--database-url", url)
         assert drained.code == 0, drained.err
-        record = json.loads(drained.out)["run"]
+        record = done_record(drained.out)["run"]
         assert (record["state"], record["phase_counts"]) == ("DONE_SUCCESS", counts)
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.support import auditor_answer, builder_answer, git, phase, plan, write_cassette
+from tests.support import auditor_answer, builder_answer, done_record, git, phase, plan, write_cassette
 
-DRAINED = {"run", "exit_code", "reason", "batches", "attempts", "phases", "seconds"}
+DRAINED = {"record", "command", "run", "exit_code", "reason", "batches", "attempts", "phases", "seconds"}
 
 
 def drained(shell: Any, code: int, *arguments: str) -> dict[str, Any]:
     ended = shell("drain", "--run-id", "r1", "--json", *arguments)
     assert ended.code == code, ended.err
-    record = json.loads(ended.out)
+    record = done_record(ended.out)
     assert record.keys() == DRAINED
     assert record["exit_code"] == code
     return record
@@ -143,13 +143,13 @@ def test_a_provider_that_asks_for_an_hour_ends_a_drain_with_75(shell, seed, monk
 def test_one_phase_is_drained_alone(shell, seed):
     seed(plan(phases=[phase("p1"), phase("p2")]))
     ended = shell("drain-one", "--run-id", "r1", "--phase-id", "p2", "--json")
-    assert (ended.code, json.loads(ended.out)["run"]["phase_counts"]) == (0, {"COMPLETE": 1, "QUEUED": 1})
+    assert (ended.code, done_record(ended.out)["run"]["phase_counts"]) == (0, {"COMPLETE": 1, "QUEUED": 1})
 
 
 def test_a_probe_says_whether_telemetry_grew(shell, seed, monkeypatch):
     seed(plan(phases=[phase("p1"), phase("p2")]))
     probed = shell("probe", "--run-id", "r1", "--phase-id", "p1", "--json")
-    record = json.loads(probed.out)
+    record = done_record(probed.out)
     assert (probed.code, record["verdict"]) == (0, "OK")
     assert record["grown"] == {"llm_usage_events": 2, "token_estimation_v2_events": 1}
     monkeypatch.setenv("TELEMETRY_DB_ENABLED", "0")
@@ -173,7 +173,7 @@ def test_no_answer_of_a_builder_ends_a_drain_in_an_error(shell, seed, tmp_path: 
     seed(plan(phases=[phase("p1", max_attempts=1), phase("p2")]))
     ended = shell("drain", "--run-id", "r1", "--json")
     assert ended.code in (0, 1), ended.err
-    counts = json.loads(ended.out)["run"]["phase_counts"]
+    counts = done_record(ended.out)["run"]["phase_counts"]
     assert counts in ({"COMPLETE": 1, "FAILED": 1}, {"COMPLETE": 2})
 
 

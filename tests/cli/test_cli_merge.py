@@ -9,13 +9,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from autopack.bootstrap import Connection, open_client, open_worker
+from autopack.bootstrap import Connection, open_client
+from autopack.bootstrap.worker import open_worker
 from autopack.cli.common import connection_for, with_telemetry_client
 from autopack.cli.merge import share_run
 from autopack.client import AutopackClient
 from autopack.db.tables import REVISION
 from autopack.settings import choose_database, load_settings
-from tests.support import plan
+from tests.support import done_record, plan
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_a_drain_leaves_its_telemetry_in_both_databases(shell, seed, telemetry: 
     shell("migrate")
     seed(plan())
     drained = shell("drain", "--run-id", "r1", "--json")
-    assert (drained.code, json.loads(drained.out)["exit_code"]) == (0, 0)
+    assert (drained.code, done_record(drained.out)["exit_code"]) == (0, 0)
     assert "telemetry: 3 new rows merged into the telemetry database" in drained.err
     assert rows_in(telemetry) == [("r1", "merged")] * 2
     again = shell("telemetry", "merge", tmp_path / "autopack.db")

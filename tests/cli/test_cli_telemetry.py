@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from autopack.cli.files import whole_file
-from autopack.cli.moments import moment
+from autopack.domain.moments import moment
 from autopack.errors import NotReady, UsageError
 from tests.cli.conftest import Ended
 from tests.cli.support_collector import FakeCollector, Reply, collecting

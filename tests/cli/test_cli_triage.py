@@ -1,6 +1,5 @@
 """`autopack triage`: what it does with failed phases, what it says of them, and how it ends."""
 
-import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,15 +12,36 @@ from autopack.clock import Clock
 from autopack.domain.phases import PhaseState
 from autopack.domain.triage import Options, Trial
 from autopack.executor.triage import Stop, Stopped, Triage
-from tests.support import auditor_answer, builder_answer, git, make_workspace, phase, plan, write_cassette
+from tests.support import (
+    auditor_answer,
+    builder_answer,
+    done_record,
+    git,
+    make_workspace,
+    phase,
+    plan,
+    write_cassette,
+)
 
-RECORD = {"session_id", "exit_code", "stopped", "reason", "resumable", "options", "phases", "totals", "left"}
+RECORD = {
+    "record",
+    "command",
+    "session_id",
+    "exit_code",
+    "stopped",
+    "reason",
+    "resumable",
+    "options",
+    "phases",
+    "totals",
+    "left",
+}
 
 
 def triaged(shell: Any, code: int, *arguments: str | Path) -> dict[str, Any]:
     ended = shell("triage", "--json", *arguments)
     assert ended.code == code, ended.err
-    record: dict[str, Any] = json.loads(ended.out)
+    record = done_record(ended.out)
     assert record["exit_code"] == code
     return record
 

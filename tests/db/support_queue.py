@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from autopack.db import attempts, calls, claims, phases, runs
+from autopack.db.attempts import Renewed
 from autopack.db.columns import Base
 from autopack.db.engine import Database
 from autopack.db.tables import AttemptRow, RunRow
@@ -80,12 +81,11 @@ class Queue:
                 request_id=self.new_id("q"), now=self.now,
             )  # fmt: skip
 
-    def renew(self, claim: Claim, lease_seconds: float = 60.0) -> bool:
-        """Whether the run was cancelled."""
+    def renew(self, claim: Claim, lease_seconds: float = 60.0, step: str | None = None) -> Renewed:
         with self.session() as session:
             return attempts.renew(
-                session, claim.attempt_id, claim.lease_token, lease_seconds=lease_seconds, now=self.now
-            )[1]
+                session, claim.attempt_id, claim.lease_token, lease_seconds=lease_seconds, step=step, now=self.now
+            )  # fmt: skip
 
     def lost(self, claim: Claim, worker: str = "w1") -> bool:
         with self.session() as session:

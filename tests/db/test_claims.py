@@ -162,12 +162,12 @@ def test_nothing_of_a_paused_run_is_claimed_until_it_is_resumed(queue: Queue) ->
 def test_nothing_of_a_cancelled_run_is_claimed_and_what_executes_is_told(queue: Queue) -> None:
     queue.create(plan(phases=[phase("p1"), phase("p2")]))
     executing = queue.claim()
-    assert queue.renew(executing) is False
+    assert queue.renew(executing).cancelled is False
     with queue.session() as session:
         runs.cancel(session, "r1", actor="test", now=queue.now)
     assert queue.idle().reason is IdleReason.CANCELLED
     assert queue.phase("p2").state is PhaseState.CANCELLED
-    assert queue.renew(executing) is True
+    assert queue.renew(executing).cancelled is True
     assert queue.finish(executing, AttemptOutcome.CANCELLED).state is PhaseState.CANCELLED
 
 
@@ -184,7 +184,7 @@ def test_a_run_that_is_cancelled_while_it_waits_for_a_higher_cap_has_exhausted_i
         runs.cancel(session, "r1", actor="Ann", now=queue.now)
     run = queue.run()
     assert (run["state"], run["state_cause"]) == (RunState.DONE_FAILED_BUDGET_EXHAUSTED, cause)
-    assert queue.renew(executing) is True, "told to stop, as of any cancelled run"
+    assert queue.renew(executing).cancelled is True, "told to stop, as of any cancelled run"
     assert queue.finish(executing, AttemptOutcome.INTERRUPTED).state is PhaseState.CANCELLED
     idle = queue.idle()
     assert (idle.reason, "token cap of run r1: 5" in idle.detail) == (IdleReason.BUDGET, True)

@@ -30,7 +30,7 @@ def add(queue: Queue, version: NewVersion) -> tuple[EstimatorVersion, bool]:
 
 def activate(queue: Queue, name: str) -> EstimatorVersion:
     with queue.session() as session:
-        return estimators.activate(session, name)
+        return estimators.activate(session, name, now=queue.now)
 
 
 def in_force(queue: Queue) -> Coefficients:

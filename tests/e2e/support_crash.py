@@ -21,7 +21,7 @@ import anyio.lowlevel
 import httpx
 
 from autopack.api.app import create_app
-from autopack.bootstrap import open_chosen
+from autopack.bootstrap.local import open_chosen
 from autopack.cli.drain import judge
 from autopack.client import AutopackClient
 from autopack.clock import Clock

@@ -30,6 +30,7 @@ from autopack.db.tables import (
 from tests.support import (
     auditor_answer,
     builder_answer,
+    done_record,
     make_workspace,
     phase,
     plan,
@@ -121,7 +122,7 @@ def drained(url: str, workspace: Path, cassette: Path, way: list[str]) -> Ended:
         done = run_script(
             "drain_queued_phases.py", "--run-id", "r1", "--workspace", str(workspace), "--json", *way, cwd=cwd, env=env, warm=True
         )  # fmt: skip
-        record = json.loads(done.stdout)
+        record = done_record(done.stdout)
         codes.append(done.returncode)
         reasons.append(record["reason"])
         attempts += record["attempts"]

@@ -21,6 +21,7 @@ from tests.support import (
     auditor_answer,
     builder_answer,
     clean_environment,
+    done_record,
     git,
     phase,
     plan,
@@ -118,7 +119,7 @@ def test_two_real_drains_build_one_linear_history_in_one_workspace(
     for drain in drains:
         out, err = drain.communicate(timeout=120)
         assert drain.returncode == 0, out + err
-        ended.append(json.loads(out))
+        ended.append(done_record(out))
 
     assert {row["phase_id"]: row["state"] for row in rows(database_url, PhaseRow)} == dict.fromkeys(
         ids, "COMPLETE"

@@ -1,6 +1,5 @@
 """The script `batch_drain_controller.py` as it is really started: killed in the middle, and resumed through a server."""
 
-import json
 import sqlite3
 import time
 from contextlib import closing
@@ -19,6 +18,7 @@ from tests.support import (
     ROOT,
     auditor_answer,
     builder_answer,
+    done_record,
     git,
     phase,
     plan,
@@ -83,7 +83,7 @@ def test_a_killed_session_goes_on_where_it_was_through_a_server(
     with served(sqlite_url, cwd=tmp_path) as address:
         ended = run_script(SCRIPT, "--resume", "--json", "--api-url", address, cwd=workspace, env=env)
     assert ended.returncode == 0, ended.stderr
-    record = json.loads(ended.stdout)
+    record = done_record(ended.stdout)
     assert [each["run_id"] for each in record["phases"]] == ["b", "c"]
     assert record["options"]["max_attempts_per_phase"] == 2
     outcomes = rows(file, "SELECT run_id, outcome FROM attempts ORDER BY run_id, number")

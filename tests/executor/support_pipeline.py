@@ -25,6 +25,7 @@ from autopack.domain.phases import Attempt, Phase
 from autopack.executor.auditor import Auditor
 from autopack.executor.builder import Builder
 from autopack.executor.checking import open_checking
+from autopack.executor.lease import ASK_SECONDS
 from autopack.executor.pipeline import Pipeline
 from autopack.executor.worker import Drained, Progress, Request, Worker
 from autopack.schemas import ActorBody, PlanBody
@@ -129,9 +130,10 @@ class Stage:
         choose: Callable[..., Any] = lambda *_: None,
         instead: Mapping[str, Any] | None = None,
         wrap: Callable[[Pipeline], Any] = lambda pipeline: pipeline,
+        ask_seconds: float = ASK_SECONDS,
         **request: Any,
     ) -> Drained:
-        """One drain as `bootstrap.open_worker` sets it up, but for the model."""
+        """One drain as `bootstrap.worker.open_worker` sets it up, but for the model."""
         workspace = await GitWorkspace.open(self.workspace)
         async with open_checking(workspace, self.sandbox, self.client) as checking:
             pipeline = Pipeline(
@@ -141,7 +143,7 @@ class Stage:
             run = await self.client.run(run_id)
             worker = Worker(
                 self.client, wrap(replace(pipeline, **(instead or {}))), name="test", clock=Clock(), report=self.progress.append,
-                base_commit=run.base_commit or await workspace.head_commit(),
+                base_commit=run.base_commit or await workspace.head_commit(), ask_seconds=ask_seconds,
             )  # fmt: skip
             drained = Drained()
             await worker.drain(Request(run_id=run_id, **request), drained)

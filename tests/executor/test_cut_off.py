@@ -10,8 +10,9 @@ import pytest
 from autopack.clock import Clock
 from autopack.domain.calls import Reservation
 from autopack.domain.messages import Message, Role
+from autopack.executor.attempt import AttemptRunner
+from autopack.executor.lease import Leases
 from autopack.executor.ledger import Ledger
-from autopack.executor.worker import Worker
 from tests.executor.support_pipeline import ScriptedLLM, completion
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +60,7 @@ async def test_work_stops_when_its_lease_could_not_be_renewed_in_time() -> None:
         async def run(self, *_: object) -> Any:
             await anyio.sleep_forever()
 
-    worker = Worker(Queue(), Endless(), name="w", clock=Clock(), lease_seconds=0.15)  # type: ignore[arg-type]
+    queue: Any = Queue()
+    leases, runner = Leases(queue, lease_seconds=0.15), AttemptRunner(queue, Endless())
     with anyio.fail_after(30):
-        assert await worker._run(CLAIM) is None
+        assert await runner.run(CLAIM, leases.open(CLAIM), lambda _: None) is None

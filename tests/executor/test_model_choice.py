@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from autopack.bootstrap import open_models
+from autopack.bootstrap.models import open_models
 from autopack.domain.messages import Role
 from autopack.domain.models import load_model_table
 from autopack.domain.phases import Claim

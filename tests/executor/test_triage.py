@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from autopack.api.app import create_app
-from autopack.bootstrap import Models
+from autopack.bootstrap.models import Models
 from autopack.client import AutopackClient, in_process
 from autopack.clock import Clock
 from autopack.db.identity import open_database

@@ -69,10 +69,12 @@ class CountingClient(AutopackClient):
         self.renew_error: AutopackError | None = None
         self._renewed = anyio.Event()
 
-    async def renew(self, attempt_id: str, lease_token: str, lease_seconds: float) -> RenewAnswer:
+    async def renew(
+        self, attempt_id: str, lease_token: str, lease_seconds: float, step: str | None = None
+    ) -> RenewAnswer:
         if self.renew_error is not None:
             raise self.renew_error
-        answer = await super().renew(attempt_id, lease_token, lease_seconds)
+        answer = await super().renew(attempt_id, lease_token, lease_seconds, step)
         self.renewals += 1
         self._renewed.set()
         self._renewed = anyio.Event()

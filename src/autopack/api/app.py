@@ -10,10 +10,14 @@ from autopack.api import (
     approvals,
     attempts,
     baselines,
+    description,
     estimates,
     estimator,
     identity,
+    looks,
     metrics,
+    orphans,
+    phase_log,
     phases,
     problems,
     runs,
@@ -46,18 +50,25 @@ def create_app(
         with open_database() as database:
             app.state.database = database
             with database.transaction() as session:
-                app.state.database_id = read_identity(session, database.location).database_id
+                identity = read_identity(session, database.location)
+            app.state.database_id, app.state.epoch = identity.database_id, identity.epoch
             async with cleaned_up(database, app.state.clock, every_seconds=cleanup_seconds):
                 yield
 
-    app = FastAPI(title="Autopack", version=autopack.__version__, lifespan=lifespan)
+    # FastAPI's own pages about the API fetch their scripts from elsewhere; a server with pages has one of its own.
+    app = FastAPI(
+        title="Autopack", version=autopack.__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.clock = clock or Clock()
     app.add_middleware(Guard)
     problems.install(app)
     for part in (
         identity,
+        orphans,
         runs,
         phases,
+        looks,
+        phase_log,
         attempts,
         approvals,
         baselines,
@@ -70,4 +81,5 @@ def create_app(
     ):
         # Not include_router: it would build every route once more for each app, at its first request.
         app.router.routes.extend(part.router.routes)
+    description.install(app)
     return app

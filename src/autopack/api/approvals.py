@@ -42,22 +42,24 @@ def get(approval_id: Id, database: DatabaseDep, clock: ClockDep) -> Approval:
 def approve(
     approval_id: Id, body: DecideBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
 ) -> Approval:
-    return _decide(database, clock, approval_id, _decision(body, origin, approved=True))
+    return _decide(database, clock, approval_id, _decision(body, origin, approved=True), origin)
 
 
 @router.post("/{approval_id}/reject")
 def reject(
     approval_id: Id, body: DecideBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
 ) -> Approval:
-    return _decide(database, clock, approval_id, _decision(body, origin, approved=False))
+    return _decide(database, clock, approval_id, _decision(body, origin, approved=False), origin)
 
 
 def _decision(body: DecideBody, origin: str, *, approved: bool) -> Decision:
     return Decision(approved=approved, by=body.by, method=origin[:40], reason=body.reason, run_id=body.run_id)
 
 
-def _decide(database: Database, clock: Clock, approval_id: str, decision: Decision) -> Approval:
+def _decide(database: Database, clock: Clock, approval_id: str, decision: Decision, origin: str) -> Approval:
     with database.transaction() as session:
         approvals.get(session, approval_id, now=clock.now())  # what ran out is marked, whatever is answered
     with database.transaction() as session:
-        return approvals.decide(session, approval_id, decision, now=clock.now())
+        return approvals.decide(
+            session, approval_id, decision, now=clock.now(), actor=f"{decision.by} ({origin})"
+        )

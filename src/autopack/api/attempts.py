@@ -27,11 +27,12 @@ router = APIRouter(tags=["attempts"])
 
 @router.post("/attempts/{attempt_id}/renew")
 def renew(attempt_id: Id, body: RenewBody, database: DatabaseDep, clock: ClockDep) -> RenewAnswer:
+    """Keeps the lease, tells what is being done, and learns whether a person cancelled the run or changed its concurrency."""
     with database.transaction() as session:
-        until, cancelled = attempts.renew(
-            session, attempt_id, body.lease_token, lease_seconds=body.lease_seconds, now=clock.now()
+        renewed = attempts.renew(
+            session, attempt_id, body.lease_token, lease_seconds=body.lease_seconds, step=body.step, now=clock.now()
         )  # fmt: skip
-    return RenewAnswer(lease_expires_at=until, cancelled=cancelled)
+    return RenewAnswer(**vars(renewed))
 
 
 @router.post("/attempts/{attempt_id}/calls")

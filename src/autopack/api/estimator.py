@@ -2,14 +2,16 @@
 
 from fastapi import APIRouter, Response
 
-from autopack.api.deps import ClockDep, DatabaseDep
+from autopack.api.deps import ClockDep, DatabaseDep, OriginDep
 from autopack.db import calibration, estimators
 from autopack.domain.calibrate import Calibration, Present, calibrate
 from autopack.domain.estimators import EstimatorVersion
 from autopack.domain.observations import observations
+from autopack.schemas import ActorBody
 from autopack.schemas.telemetry import CalibrateBody, EstimatorVersionBody, VersionName
 
 router = APIRouter(tags=["estimator"])
+_SOMEBODY = ActorBody()  # the body may be left out
 
 
 @router.post("/calibrations")
@@ -42,18 +44,28 @@ def versions(database: DatabaseDep) -> list[EstimatorVersion]:
     "/estimator/versions", status_code=201, responses={200: {"description": "That version was in force already."}}
 )  # fmt: skip
 def add(
-    body: EstimatorVersionBody, database: DatabaseDep, clock: ClockDep, response: Response
+    body: EstimatorVersionBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep, response: Response
 ) -> EstimatorVersion:
     """In force from now on, if its parent still is."""
     new = body.to_domain()
     with database.transaction() as session:
-        version, changed = estimators.add(session, new, now=clock.now())
+        version, changed = estimators.add(
+            session, new, now=clock.now(), actor=f"{body.by} ({origin})", reason=body.reason
+        )
     response.status_code = 201 if changed else 200
     return version
 
 
 @router.post("/estimator/versions/{name}/activate")
-def activate(name: VersionName, database: DatabaseDep) -> EstimatorVersion:
+def activate(
+    name: VersionName,
+    database: DatabaseDep,
+    clock: ClockDep,
+    origin: OriginDep,
+    body: ActorBody = _SOMEBODY,
+) -> EstimatorVersion:
     """Also the way back; the shipped version is activated by its name as well."""
     with database.transaction() as session:
-        return estimators.activate(session, name)
+        return estimators.activate(
+            session, name, now=clock.now(), actor=f"{body.by} ({origin})", reason=body.reason
+        )

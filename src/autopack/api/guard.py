@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autopack.api.problems import problem
@@ -28,6 +29,11 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_REPORT_BYTES = 16 * MAX_BODY_BYTES
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "autopack"})
 DATABASE_HEADER = "x-autopack-database"
+PAGE_COOKIE = "autopack_key"
+# What a browser is shown before it has the key: the page that asks for it, and how that looks.
+_BEFORE_THE_KEY = ("/ui/login", "/ui/static/")
+EPOCH_HEADER = "x-autopack-epoch"
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +59,21 @@ class Guard:
             _check(scope, headers, scope["app"].state.access)
             body = await _read_body(headers, receive, _most_bytes(scope["path"]))
         except AutopackError as error:
-            await problem(error.status, error.code, str(error))(scope, receive, send)
+            await _refusal(scope, error)(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
+
+
+def page_token(api_key: str) -> str:
+    """What a browser keeps as a cookie once the key was typed in: it tells nothing of the key."""
+    return hmac.new(api_key.encode(), b"autopack web page", "sha256").hexdigest()
+
+
+def _refusal(scope: Scope, error: AutopackError) -> ASGIApp:
+    """A server with pages says so on a page (`app.state.refuse`)."""
+    refuse = getattr(scope["app"].state, "refuse", None)
+    answer: ASGIApp = refuse(scope, error) if refuse else problem(error.status, error.code, str(error))
+    return answer
 
 
 def _check(scope: Scope, headers: Headers, access: Access) -> None:
@@ -65,7 +83,7 @@ def _check(scope: Scope, headers: Headers, access: Access) -> None:
         raise UsageError(
             f"this server is not called {name!r}; add the name to AUTOPACK_ALLOWED_HOSTS if it should be"
         )
-    _check_origin(headers, host)
+    _check_origin(scope, headers, host)
     _check_key(scope, headers, access.api_key)
     _check_database(scope, headers)
 
@@ -76,7 +94,7 @@ def _check_key(scope: Scope, headers: Headers, api_key: str | None) -> None:
         if not hmac.compare_digest(given.encode(), api_key.encode()):
             raise Unauthorized("the API key is wrong; set AUTOPACK_API_KEY to the server's")
         return
-    if not _from_loopback(scope, headers):
+    if not _from_loopback(scope, headers) and not _may_look(scope, headers, api_key):
         hint = (
             "send it as AUTOPACK_API_KEY"
             if api_key
@@ -85,14 +103,33 @@ def _check_key(scope: Scope, headers: Headers, api_key: str | None) -> None:
         raise Unauthorized(f"from anywhere but this machine an API key is needed; {hint}")
 
 
+def _may_look(scope: Scope, headers: Headers, api_key: str | None) -> bool:
+    """Whether a browser has shown the key before, or asks for the page that takes it."""
+    if api_key is None:
+        return False
+    if scope["path"].startswith(_BEFORE_THE_KEY):
+        return True
+    given = cookie_parser(headers.get("cookie", "")).get(PAGE_COOKIE, "")
+    return hmac.compare_digest(given.encode(), page_token(api_key).encode())
+
+
 def _without_port(host: str) -> str:
     return host[: host.rindex("]") + 1] if host.startswith("[") and "]" in host else host.split(":")[0]
 
 
-def _check_origin(headers: Headers, host: str) -> None:
-    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    if site in ("cross-site", "same-site") or (origin is not None and _netloc(origin) != host):
+def _check_origin(scope: Scope, headers: Headers, host: str) -> None:
+    """Whoever sends no Sec-Fetch-Site is no browser of today; one that does says who asks."""
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+    own = site in ("same-origin", "none") or _is_link(scope, headers)
+    if not own or (origin is not None and _netloc(origin) != host):
         raise Forbidden("a page of another origin may not use this API")
+
+
+def _is_link(scope: Scope, headers: Headers) -> bool:
+    """Somebody followed a link to one of our pages: that site cannot see the answer, and a page changes nothing."""
+    shown = scope["path"] == "/" or scope["path"].startswith("/ui/")
+    top = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return scope["method"] in _READS and shown and top
 
 
 def _netloc(origin: str) -> str | None:
@@ -109,6 +146,12 @@ def _check_database(scope: Scope, headers: Headers) -> None:
         raise DatabaseMismatch(
             f"this server works on database {ours}, the request is meant for {wanted}; nothing was done. "
             "Was the server restarted on another DATABASE_URL?"
+        )
+    known, epoch = headers.get(EPOCH_HEADER), scope["app"].state.epoch
+    if known is not None and known != str(epoch):
+        raise DatabaseMismatch(
+            f"database {ours} was restored from a backup (epoch {epoch}) since this client connected (epoch {known}); nothing "
+            "was done. What happened in between is not in it: look at the run, then start again."
         )
 
 

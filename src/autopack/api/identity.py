@@ -1,17 +1,32 @@
 """Which database this server works on, and whether it is well."""
 
+from dataclasses import dataclass
+
 from fastapi import APIRouter
 
+import autopack
 from autopack.api.deps import DatabaseDep
 from autopack.db.identity import Identity, read_identity
 
 router = APIRouter(tags=["identity"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served(Identity):
+    """`version` is the server's Autopack."""
+
+    version: str
+
+
 @router.get("/identity")
-def identity(database: DatabaseDep) -> Identity:
+def identity(database: DatabaseDep) -> Served:
+    """Which database this server works on. `epoch` counts how often it was restored from a backup.
+
+    Clients send `database_id` as X-Autopack-Database and `epoch` as X-Autopack-Epoch: another one is answered 409.
+    """
     with database.transaction() as session:
-        return read_identity(session, database.location)
+        found = read_identity(session, database.location)
+    return Served(**vars(found), version=autopack.__version__)
 
 
 @router.get("/health/live")

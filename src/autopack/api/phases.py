@@ -1,16 +1,18 @@
-"""Phases: read, claimed, requeued, skipped, undone."""
+"""Phases: read, claimed, requeued, skipped, undone, marked to pause after."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep
+from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep, Search
 from autopack.clock import Clock
 from autopack.db import attempts, claims, phases, undo
 from autopack.db.engine import Database
 from autopack.db.undo import Undone
+from autopack.domain.control import PhaseActed
 from autopack.domain.phases import Attempt, Claim, Phase, PhaseState
 from autopack.schemas import ActorBody, ClaimAnswer, ClaimBody, Id, UndoneBody
+from autopack.schemas.control import PauseAfterBody, PhaseActionsBody
 
 router = APIRouter(tags=["phases"])
 
@@ -35,12 +37,14 @@ def page(
     run_id: Id,
     database: DatabaseDep,
     state: PhaseState | None = None,
+    q: Search = None,
+    tier: Id | None = None,
     after: After = -1,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> list[Phase]:
-    """In plan order; `after` is the phase_index of the last one seen."""
+    """In plan order; `after` is the phase_index of the last one seen. `q` is a part of the id, the name or the goal."""
     with database.transaction() as session:
-        return phases.page(session, run_id, state=state, after=after, limit=limit)
+        return phases.page(session, run_id, state=state, q=q, tier=tier, after=after, limit=limit)
 
 
 @router.get("/runs/{run_id}/phases/{phase_id}")
@@ -59,16 +63,46 @@ def of_phase(run_id: Id, phase_id: Id, database: DatabaseDep) -> list[Attempt]:
 def requeue(
     run_id: Id, phase_id: Id, body: ActorBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
 ) -> Phase:
+    """A FAILED, SKIPPED, CANCELLED or waiting phase is due again, with all its attempts."""
     with database.transaction() as session:
-        return phases.requeue(session, run_id, phase_id, actor=f"{body.by} ({origin})", now=clock.now())
+        return phases.requeue(
+            session, run_id, phase_id, actor=f"{body.by} ({origin})", now=clock.now(), reason=body.reason
+        )
 
 
 @router.post("/runs/{run_id}/phases/{phase_id}/skip")
 def skip(
     run_id: Id, phase_id: Id, body: ActorBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
 ) -> Phase:
+    """The run goes on without it: later tiers and what depends on it are no longer held back."""
     with database.transaction() as session:
-        return phases.skip(session, run_id, phase_id, actor=f"{body.by} ({origin})", now=clock.now())
+        return phases.skip(
+            session, run_id, phase_id, actor=f"{body.by} ({origin})", now=clock.now(), reason=body.reason
+        )
+
+
+@router.post("/runs/{run_id}/phases/{phase_id}/pause-after")
+def pause_after(
+    run_id: Id, phase_id: Id, body: PauseAfterBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+) -> Phase:
+    """The run pauses when this phase has ended, if there is more of it then; with `pause` false it does not."""
+    with database.transaction() as session:
+        return phases.pause_after(
+            session, run_id, phase_id, pause=body.pause, actor=f"{body.by} ({origin})", now=clock.now(),
+            reason=body.reason,
+        )  # fmt: skip
+
+
+@router.post("/runs/{run_id}/phase-actions")
+def act(
+    run_id: Id, body: PhaseActionsBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+) -> list[PhaseActed]:
+    """Requeues or skips several phases, each by itself: one that cannot is told, and the others are done."""
+    with database.transaction() as session:
+        return phases.act(
+            session, run_id, body.phase_ids, body.action, actor=f"{body.by} ({origin})", now=clock.now(),
+            reason=body.reason,
+        )  # fmt: skip
 
 
 @router.post("/runs/{run_id}/phases/{phase_id}/undone")

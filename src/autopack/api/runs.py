@@ -1,15 +1,16 @@
-"""Runs: made, read, paused, resumed, cancelled."""
+"""Runs: made, read, paused, resumed, cancelled, changed."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep
+from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep, Search
 from autopack.db import attempts, calls, events, runs
 from autopack.db.telemetry import page as rows
-from autopack.domain.phases import Attempt, Event, Run, StateCause
+from autopack.domain.phases import Attempt, Event, Run, RunState
 from autopack.domain.telemetry import USAGE, Selection, UsageEvent
 from autopack.schemas import ActorBody, Id, PlanBody, ResumeBody
+from autopack.schemas.control import RunChangesBody
 from autopack.schemas.telemetry import TelemetryCounts
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -27,10 +28,12 @@ def create(
 
 
 @router.get("")
-def page(database: DatabaseDep, after: Id | None = None, limit: Limit = 100) -> list[Run]:
-    """In order of run_id; `after` is the last one seen."""
+def page(
+    database: DatabaseDep, state: RunState | None = None, q: Search = None, after: Id | None = None, limit: Limit = 100
+) -> list[Run]:  # fmt: skip
+    """In order of run_id; `after` is the last one seen. `q` is a part of the id or of the goal, in upper or lower case."""
     with database.transaction() as session:
-        return runs.page(session, after=after, limit=limit)
+        return runs.page(session, state=state, q=q, after=after, limit=limit)
 
 
 @router.get("/{run_id}")
@@ -41,28 +44,47 @@ def get(run_id: Id, database: DatabaseDep) -> Run:
 
 @router.post("/{run_id}/pause")
 def pause(run_id: Id, body: ActorBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep) -> Run:
+    """No phase of the run is claimed from now on; what is executing ends as it would."""
     with database.transaction() as session:
         runs.pause(
-            session, run_id, actor=f"{body.by} ({origin})", now=clock.now(), cause=StateCause.PERSON,
-            reason=body.reason or f"by {body.by}",
+            session, run_id, actor=f"{body.by} ({origin})", now=clock.now(), reason=body.reason or f"by {body.by}"
         )  # fmt: skip
         return runs.get(session, run_id)
 
 
 @router.post("/{run_id}/resume")
 def resume(run_id: Id, body: ResumeBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep) -> Run:
+    """Goes on with a PAUSED run; caps that are named replace the run's."""
     caps = body.model_dump(
         include=set(ResumeBody.model_fields) - set(ActorBody.model_fields), exclude_none=True
     )
     with database.transaction() as session:
-        runs.resume(session, run_id, caps=caps, actor=f"{body.by} ({origin})", now=clock.now())
+        runs.resume(
+            session, run_id, caps=caps, actor=f"{body.by} ({origin})", now=clock.now(), reason=body.reason
+        )
         return runs.get(session, run_id)
 
 
 @router.post("/{run_id}/cancel")
 def cancel(run_id: Id, body: ActorBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep) -> Run:
+    """What is queued or waits for a person is CANCELLED now; what is executing when its worker renews, within two seconds."""
     with database.transaction() as session:
-        runs.cancel(session, run_id, actor=f"{body.by} ({origin})", now=clock.now())
+        runs.cancel(session, run_id, actor=f"{body.by} ({origin})", now=clock.now(), reason=body.reason)
+        return runs.get(session, run_id)
+
+
+@router.patch("/{run_id}")
+def change(
+    run_id: Id, body: RunChangesBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+) -> Run:
+    """Caps, concurrency and model: those that are named; null takes away.
+
+    In force from the next claim and the next model call on. A paused run stays paused; one that has ended refuses.
+    """
+    with database.transaction() as session:
+        runs.change(
+            session, run_id, body.changes, actor=f"{body.by} ({origin})", now=clock.now(), reason=body.reason
+        )
         return runs.get(session, run_id)
 
 

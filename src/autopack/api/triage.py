@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from autopack.api.deps import After, ClockDep, DatabaseDep
+from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep
 from autopack.db import runs, triage
 from autopack.domain.storable import MAX_INTEGER
 from autopack.domain.triage import Candidate, Item, Session
@@ -33,11 +33,13 @@ def candidates(
 
 
 @router.post("/sessions")
-def open_session(body: TriageSessionBody, database: DatabaseDep, clock: ClockDep) -> Session:
+def open_session(
+    body: TriageSessionBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+) -> Session:
     """Begins a session, or goes on with it under these options."""
     with database.transaction() as session:
         options = body.model_dump(mode="json")["options"]
-        return triage.open_session(session, body.session_id, options, now=clock.now())
+        return triage.open_session(session, body.session_id, options, now=clock.now(), actor=origin)
 
 
 @router.get("/sessions")
@@ -54,9 +56,13 @@ def get(session_id: Id, database: DatabaseDep) -> Session:
 
 
 @router.post("/sessions/{session_id}/stop")
-def stop(session_id: Id, body: TriageStopBody, database: DatabaseDep, clock: ClockDep) -> Session:
+def stop(
+    session_id: Id, body: TriageStopBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep
+) -> Session:
     with database.transaction() as session:
-        return triage.stop(session, session_id, reason=body.reason, ended=body.ended, now=clock.now())
+        return triage.stop(
+            session, session_id, reason=body.reason, ended=body.ended, now=clock.now(), actor=origin
+        )
 
 
 @router.get("/sessions/{session_id}/items")

@@ -57,5 +57,7 @@ def set_daily_caps(
 ) -> DailyAccount:
     """Those that are named; null is no cap."""
     with database.transaction() as session:
-        daily.set_caps(session, actor=f"{body.by} ({origin})", now=clock.now(), **body.caps)
+        daily.set_caps(
+            session, actor=f"{body.by} ({origin})", now=clock.now(), reason=body.reason, **body.caps
+        )
         return daily.get(session, day_of(clock.now()))

@@ -11,25 +11,15 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
-from autopack.cli import (
-    approvals,
-    calibrate,
-    database,
-    demo,
-    drain,
-    merge,
-    phases,
-    replay_telemetry,
-    review,
-    runs,
-    telemetry,
-    triage,
-    usage,
-)
+from autopack.cli.common import say
+from autopack.cli.lazy import Root
+from autopack.cli.records import JSON_FLAG, ended_badly
+from autopack.cli.streams import open_standard_streams
 from autopack.domain.redaction import RedactingFormatter, Redactor, secrets_of
 from autopack.errors import AutopackError, NotReady, UsageError
 
@@ -38,55 +28,57 @@ _WrongUsage: Any = next(base for base in typer.BadParameter.__mro__ if base.__na
 
 app = typer.Typer(
     name="autopack",
-    help="Drains a durable queue of LLM coding phases into a git workspace.",
+    cls=Root,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("migrate")(database.migrate)
-app.command("identity")(database.identity)
-app.command("doctor")(database.doctor)
-app.command("serve")(database.serve)
-app.command("drain")(drain.drain)
-app.command("drain-one")(drain.drain_one)
-app.command("probe")(drain.probe)
-app.command("triage")(triage.triage)
-app.command("undo")(review.undo)
-app.command("audit")(review.audit)
-app.command("seed-telemetry")(runs.seed_telemetry)
-app.command("demo")(demo.demo)
-app.add_typer(runs.app, name="run")
-app.add_typer(phases.app, name="phase")
-app.command("usage")(usage.usage)
-app.add_typer(usage.app, name="budget")
-app.add_typer(approvals.app, name="approvals")
-app.command("calibrate")(calibrate.calibrate)
-app.command("replay-telemetry")(replay_telemetry.replay_telemetry)
-app.add_typer(calibrate.app, name="estimator")
-telemetry.app.command("merge")(merge.merge)
-app.add_typer(telemetry.app, name="telemetry")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from autopack import __version__
+
+        print(f"autopack {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def autopack(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Drains a durable queue of LLM coding phases into a git workspace.
+
+    stdout is the result (JSON with --json), stderr is the talk. Exit codes: 0 done; 1 some phase failed; 2 wrong usage;
+    3 refused, or the environment is not ready; 4 API unreachable; 5 waiting for a person; 6 budget reached; 75 waiting
+    for a provider's limit; 130, 143 interrupted.
+    """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code (DESIGN section 8). No user's mistake ends in a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        # A console that cannot show a character shows its escape instead of ending the program.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    open_standard_streams()
     _start_logging()
     # What is imported stays: to look through it for garbage again and again is a tenth of a command's start.
     gc.set_threshold(50_000)
     arguments = list(argv) if argv is not None else sys.argv[1:]
     try:
-        result = app(arguments, standalone_mode=False)
+        # Not Typer's own way to start: it would turn an interrupt and a closed pipe into exit codes before we see them.
+        root = get_command(app)
+        with root.make_context("autopack", list(arguments)) as context:
+            result = root.invoke(context)
         sys.stdout.flush()
     except Exception as error:  # noqa: BLE001 - the last place where an error can still become an exit code
-        return _exit_code(_meant(error, arguments))
+        return _exit_code(_meant(error, arguments), JSON_FLAG in arguments)
     except SystemExit as stop:
-        return _stopped(stop)
+        # A server that cannot start.
+        return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
-        return 130
+        return _exit_code(typer.Abort(), JSON_FLAG in arguments)
     return result if isinstance(result, int) else 0
 
 
@@ -95,13 +87,6 @@ def _start_logging() -> None:
     redactor = Redactor(secrets_of(os.environ))
     handler.setFormatter(RedactingFormatter(redactor, "%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-
-
-def _stopped(stop: SystemExit) -> int:
-    """The code of a server that cannot start. Typer leaves with 1 when nobody reads on (`| head`), which is no error."""
-    if isinstance(stop.__context__, BrokenPipeError):
-        return 0
-    return stop.code if isinstance(stop.code, int) else 1
 
 
 def _meant(error: Exception, arguments: Sequence[str]) -> Exception:
@@ -126,26 +111,30 @@ def _not_text(arguments: Sequence[str]) -> int | None:
     return next(wrong, None)
 
 
-def _exit_code(error: Exception) -> int:
+def _exit_code(error: Exception, as_json: bool) -> int:
+    """Tells the person what was wrong, and a script too where it asked for JSON."""
     match error:
         case typer.Exit():
             return error.exit_code
-        case _WrongUsage():
-            error.show(file=sys.stderr)
-            return int(error.exit_code)
-        case typer.Abort():
-            return 130
         case BrokenPipeError():
             # `autopack ... | head`: nobody reads on, and that is no error.
             sys.stdout = sys.stderr
             return 0
+        case _WrongUsage():
+            error.show(file=sys.stderr)
+            kind, detail, code = "usage", error.format_message(), int(error.exit_code)
+        case typer.Abort():
+            kind, detail, code = "interrupted", "interrupted before it was done", 130
         case AutopackError():
-            print(f"autopack: {error}", file=sys.stderr)  # noqa: T201
-            return error.exit_code
-    told = Redactor(secrets_of(os.environ)).redact("".join(traceback.format_exception(error)))
-    print(told, file=sys.stderr, end="")  # noqa: T201
-    print("autopack: this is a bug in Autopack; what was finished before it is stored", file=sys.stderr)  # noqa: T201
-    return 1
+            say(f"autopack: {error}")
+            kind, detail, code = error.code, str(error), error.exit_code
+        case _:
+            detail = Redactor(secrets_of(os.environ)).redact("".join(traceback.format_exception(error)))
+            say(f"{detail}autopack: this is a bug in Autopack; what was finished before it is stored")
+            kind, code = "bug", 1
+    if as_json:
+        ended_badly(kind, detail, code)
+    return code
 
 
 def entry() -> None:

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autopack.cli.common import ApiUrl, By, DatabaseUrl, Json, body_of, result, result_json, with_client
+from autopack.cli.common import (
+    ApiUrl,
+    By,
+    DatabaseUrl,
+    Json,
+    Reason,
+    body_of,
+    result,
+    result_json,
+    with_client,
+)
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -136,7 +146,7 @@ def _decide(
 
 @app.command("approve")
 def approve(
-    approval_id: Request, by: By = "a person", reason: str | None = None, run_id: OfRun = None,
+    approval_id: Request, by: By = "a person", reason: Reason = None, run_id: OfRun = None,
     api_url: ApiUrl = None, database_url: DatabaseUrl = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Approve exactly the diff that is shown: the next drain applies it."""

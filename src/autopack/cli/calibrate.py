@@ -7,8 +7,10 @@ import typer
 
 from autopack.cli.common import (
     ApiUrl,
+    By,
     DatabaseUrl,
     Json,
+    Reason,
     result,
     result_json,
     say,
@@ -37,6 +39,7 @@ def calibrate(
     apply: Annotated[
         bool, typer.Option("--apply", help="Put what is proposed in force, if the back-test accepts it.")
     ] = False,
+    by: By = "a person", reason: Reason = None,
     api_url: ApiUrl = None, database_url: DatabaseUrl = None, as_json: Json = False,
 ) -> int:  # fmt: skip
     """Propose coefficients from what calls really needed, and back-test them. Changes nothing without --apply.
@@ -50,7 +53,7 @@ def calibrate(
     files = [] if output_dir is None else _write(found, output_dir)
     applied = None
     if apply and found.decision is Decision.ACCEPTED:
-        applied = _apply(found, api_url, database_url)
+        applied = _apply(found, by, reason, api_url, database_url)
     if as_json:
         result_json({"report": report_of(found), "files": [str(file) for file in files], "applied": applied})
     else:
@@ -79,7 +82,9 @@ def _found(
     return with_telemetry_client(api_url, database_url, do)
 
 
-def _apply(found: "Calibration", api_url: str | None, database_url: str | None) -> "EstimatorVersion":
+def _apply(
+    found: "Calibration", by: str, reason: str | None, api_url: str | None, database_url: str | None
+) -> "EstimatorVersion":
     from autopack.domain.calibration_report import metrics
     from autopack.domain.estimators import NewVersion
 
@@ -90,7 +95,7 @@ def _apply(found: "Calibration", api_url: str | None, database_url: str | None) 
     )  # fmt: skip
 
     async def do(client: "AutopackClient") -> "EstimatorVersion":
-        return (await client.add_estimator_version(new))[0]
+        return (await client.add_estimator_version(new, by=by, reason=reason))[0]
 
     return with_client(api_url, database_url, do)
 
@@ -150,12 +155,13 @@ def _line(version: "EstimatorVersion") -> str:
 @app.command("activate")
 def activate(
     name: Annotated[str, typer.Argument(help="The version, as `autopack estimator list` shows it.")],
+    by: By = "a person", reason: Reason = None,
     api_url: ApiUrl = None, database_url: DatabaseUrl = None, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Put a version in force, or back in force, by its name. Budgets are made with it from the next call on."""
 
     async def do(client: "AutopackClient") -> "EstimatorVersion":
-        return await client.activate_estimator(name)
+        return await client.activate_estimator(name, by=by, reason=reason)
 
     version = with_client(api_url, database_url, do)
     result_json(version) if as_json else result(f"{version.version} is in force")

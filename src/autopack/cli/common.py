@@ -1,9 +1,10 @@
 """Options that several commands share, and the two ways to say something: a result, or talk."""
 
 import json
+import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 B = TypeVar("B")
 
-RunId = Annotated[str, typer.Option("--run-id", help="The run.")]
-PhaseId = Annotated[str, typer.Option("--phase-id", help="The phase.")]
+RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="The run.", show_default=False)]
+PhaseArgument = Annotated[str | None, typer.Argument(metavar="PHASE", help="The phase.", show_default=False)]
+RunId = Annotated[str | None, typer.Option("--run-id", help="The run, where it is not named as RUN.")]
+PhaseId = Annotated[str | None, typer.Option("--phase-id", help="The phase, where it is not named as PHASE.")]
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database-url", help="sqlite:///FILE or postgresql://...; default: DATABASE_URL, .env, ./autopack.db.")
 ]  # fmt: skip
@@ -31,13 +34,61 @@ InProcess = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Workspace = Annotated[Path, typer.Option("--workspace", help="The git repository to build in.")]
-By = Annotated[str, typer.Option("--by", help="Who decides, for the record.")]
+
+
+def _login_name(context: typer.Context, option: typer.CallbackParam, given: str) -> str:
+    """The record should say who it was, also where nobody thinks of saying so."""
+    import getpass
+
+    source = context.get_parameter_source(option.name or "by")
+    if source is not None and source.name != "DEFAULT":
+        return given
+    try:
+        return getpass.getuser()[:200] or given
+    except (KeyError, OSError, ImportError):  # a process whose user has no name
+        return given
+
+
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        help="Who decides, for the record (default: your login name).",
+        callback=_login_name,
+        show_default=False,
+    ),
+]
+Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept with what is changed.")]
 
 
 def say(text: str) -> None:
     """Talk: stderr. That nobody listens any more, or the log's disk is full, is no reason to stop the work."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def either(argument: str | None, option: str | None, name: str, flag: str) -> str:
+    """What was named, in one of the two ways. Raises UsageError where that is nothing, or two different things."""
+    from autopack.errors import UsageError
+
+    named = {value for value in (argument, option) if value is not None}
+    if not named:
+        raise UsageError(f"which {name.lower()}? Name it as {name}, or with {flag}")
+    if len(named) > 1:
+        raise UsageError(f"{name} is {argument}, and {flag} is {option}: name one of them")
+    return named.pop()
+
+
+@contextmanager
+def unread_or_not() -> Iterator[None]:
+    """For the last words of long work: that nobody reads them must not change the exit code of what was done."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What is still in the stream, and what is said after it, goes nowhere; else it would be tried again at the end.
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
 
 
 def result(text: str) -> None:
@@ -47,11 +98,15 @@ def result(text: str) -> None:
 
 def result_json(value: Any) -> None:
     """Domain values, dates and enums included, as JSON on stdout."""
+    result(to_json(value, indent=2))
+
+
+def to_json(value: Any, *, indent: int | None) -> str:
     from pydantic_core import to_jsonable_python
 
     # What a console cannot show is escaped as JSON does it, lest the stream's own escapes break the JSON.
     shows_all = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    result(json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=not shows_all))
+    return json.dumps(to_jsonable_python(value), indent=indent, ensure_ascii=not shows_all)
 
 
 def connection_for(

@@ -1,4 +1,4 @@
-"""Commands about the database and its server: migrate, identity, doctor, serve."""
+"""Commands about the database: migrate, identity, doctor."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopack.cli.common import ApiUrl, DatabaseUrl, Json, check_address, result, result_json, say
+from autopack.cli.common import ApiUrl, DatabaseUrl, Json, Workspace, check_address, result, result_json, say
 
 if TYPE_CHECKING:
     from autopack.db.identity import Identity
     from autopack.db.location import Location
     from autopack.db.migrate import Migrated
+    from autopack.domain.doctor import Finding
+
+_MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 
 
 def migrate(
@@ -103,7 +106,7 @@ def identity(database_url: DatabaseUrl = None, api_url: ApiUrl = None, as_json: 
     """Say which database this is and what it holds; with --api-url, prove that the server has the same one."""
     import anyio
 
-    from autopack.bootstrap import prove_same_database
+    from autopack.bootstrap.local import prove_same_database
     from autopack.client import remote
     from autopack.clock import Clock
     from autopack.settings import choose_database, load_settings
@@ -139,7 +142,7 @@ def _shown(value: Any) -> str:
 def _facts(choice: Any) -> dict[str, Any]:
     from sqlalchemy import func, select
 
-    from autopack.bootstrap import open_chosen
+    from autopack.bootstrap.local import open_chosen
     from autopack.db.identity import read_identity
     from autopack.db.tables import LlmUsageEventRow, PhaseRow, RunRow, TokenEstimationEventRow
 
@@ -169,43 +172,40 @@ def _facts(choice: Any) -> dict[str, Any]:
     }
 
 
-def doctor(database_url: DatabaseUrl = None, as_json: Json = False) -> int:
-    """Check what a drain needs and say what is not as it should be. Changes nothing."""
+def doctor(
+    database_url: DatabaseUrl = None,
+    api_url: ApiUrl = None,
+    workspace: Workspace = Path(),
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Put right what is safe: attempts of dead workers, leases that ran out, leftovers."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Check what a drain needs and say what is not as it should be, and what to do. Changes nothing without --fix.
+
+    With --api-url (or AUTOPACK_API_URL) the server is asked, and no database is opened here. Exit code 3 where something is
+    in the way ("BAD"); a "note" is worth a look.
+    """
     import anyio
 
     from autopack.cli.checkup import examine
+    from autopack.domain.doctor import is_well
 
-    findings = anyio.run(examine, database_url)
+    async def ask() -> "tuple[list[str], list[Finding]]":
+        return await examine(api_url=api_url, database_url=database_url, workspace=workspace, fix=fix)
+
+    fixed, findings = anyio.run(ask)
+    well = is_well(findings)
     if as_json:
-        result_json([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            result(f"{'ok  ' if finding.ok else 'BAD '} {finding.name}: {finding.detail}")
-    return 0 if all(finding.ok for finding in findings) else 3
-
-
-def serve(
-    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8000,
-    database_url: DatabaseUrl = None,
-) -> None:
-    """Serve the API. Autopack never does this by itself."""
-    import uvicorn
-
-    from autopack.api.app import create_app
-    from autopack.api.cleanup import CLEANUP_SECONDS
-    from autopack.bootstrap import open_chosen, server_access
-    from autopack.db.location import locate
-    from autopack.errors import UsageError
-    from autopack.settings import choose_database
-
-    choice = choose_database(database_url)
-    access = server_access()
-    if host not in ("127.0.0.1", "::1", "localhost") and access.api_key is None:
-        raise UsageError(f"serving on {host} needs a key: set AUTOPACK_API_KEY, or listen on 127.0.0.1")
-    say(f"database: {locate(choice.url, choice.directory).masked} ({choice.rule})")
-    with open_chosen(choice):
-        pass  # refuses here, in words, what the server's start would end in a traceback
-    app = create_app(lambda: open_chosen(choice), access=lambda: access, cleanup_seconds=CLEANUP_SECONDS)
-    # Without a configuration of its own its records reach our handler, which takes secrets out of them.
-    uvicorn.run(app, host=host, port=port, log_level="warning", log_config=None, timeout_graceful_shutdown=5)
+        result_json({"well": well, "fixed": fixed, "findings": [asdict(finding) for finding in findings]})
+        return 0 if well else 3
+    for line in fixed:
+        result(f"fixed {line}")
+    for finding in findings:
+        result(f"{_MARKS[finding.level]} {finding.name}: {finding.detail}")
+        if finding.fix is not None:
+            result(f"     -> {finding.fix}")
+    return 0 if well else 3

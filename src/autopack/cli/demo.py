@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from autopack.cli.common import result, say
+from autopack.cli.common import Json, result, say
+from autopack.cli.records import ended, launched
 from autopack.cli.tables import phase_table, run_line
 
 _MARK = ".autopack-demo"
@@ -20,12 +21,13 @@ def demo(
     directory: Annotated[Path, typer.Option("--directory", help="Made anew each time.")] = Path(
         ".autopack/demo"
     ),
+    as_json: Json = False,
 ) -> int:
     """Drain ten phases with recorded answers, then two that end in a refusal and an approval."""
     import anyio
 
     from autopack.bootstrap import Connection, open_client
-    from autopack.cli.drain import Finished, run_drain
+    from autopack.cli.drain import Finished, as_record, run_drain
     from autopack.cli.runs import TELEMETRY_RUN, packaged_plan, telemetry_plan
     from autopack.clock import utc_now
     from autopack.db.location import locate
@@ -46,19 +48,26 @@ def demo(
     resume = (
         f"autopack drain --run-id {TELEMETRY_RUN} --database-url sqlite:///{database} --workspace {workspace}"
     )
+    connection = Connection(api_url=None, choice=choice)
+    launched("demo", as_json, connection, workspace=workspace)
     say(f"kill this whenever you like; it goes on with:\n  {resume}")
 
     async def main() -> list[tuple[Finished, str]]:
-        async with open_client(Connection(api_url=None, choice=choice), settings) as client:
-            ended = []
+        async with open_client(connection, settings) as client:
+            told = []
             for plan in (telemetry_plan(TELEMETRY_RUN), packaged_plan(_GOVERNED)):
                 await client.create_run(plan)
                 finished = await run_drain(client, settings, workspace, Request(run_id=plan.run_id))
-                ended.append((finished, phase_table(await client.phases(plan.run_id))))
-            return ended
+                told.append((finished, phase_table(await client.phases(plan.run_id))))
+            return told
 
-    (finished, _), (governed, _) = ended = anyio.run(main)
-    for done, table in ended:
+    (finished, _), (governed, _) = both = anyio.run(main)
+    # Of the second run one phase was refused, which is what it is there to show; the other waits for a person.
+    if as_json:
+        runs = [as_record(each) for each, _ in both]
+        ended("demo", {"database": location.masked, "workspace": workspace, "runs": runs}, finished.exit_code)
+        return finished.exit_code
+    for done, table in both:
         result(f"\n{table}\n")
         result(f"{done.run.run_id}  {run_line(done.run)}")
     result("recorded answers were replayed: no model was called, nothing was paid")
@@ -70,7 +79,6 @@ def demo(
         f"to decide: autopack approvals list --run-id {governed.run.run_id} --database-url sqlite:///{database}"
     )
     result(f"database:  {database}")
-    # Of the second run one phase was refused, which is what it is there to show; the other waits for a person.
     return finished.exit_code
 
 

@@ -12,20 +12,26 @@ from autopack.cli.common import (
     DatabaseUrl,
     InProcess,
     Json,
+    PhaseArgument,
     PhaseId,
+    RunArgument,
     RunId,
     Workspace,
     connection_for,
+    either,
     result,
-    result_json,
     say,
+    unread_or_not,
 )
 from autopack.cli.interrupts import until_interrupted
 from autopack.cli.merge import share_run
+from autopack.cli.notify import telling
+from autopack.cli.records import ended, launched
 from autopack.cli.tables import run_line
 
 if TYPE_CHECKING:
-    from autopack.bootstrap import Connection, Seat
+    from autopack.bootstrap import Connection
+    from autopack.bootstrap.worker import Seat
     from autopack.client import AutopackClient
     from autopack.domain.phases import Run
     from autopack.executor.worker import Drained, Request
@@ -57,7 +63,8 @@ class Finished:
 
 
 def drain(
-    run_id: RunId,
+    run: RunArgument = None,
+    run_id: RunId = None,
     in_process: InProcess = False,
     api_url: ApiUrl = None,
     database_url: DatabaseUrl = None,
@@ -80,7 +87,7 @@ def drain(
     if max_batches is not None and batch_size is None:
         batch_size = 10
     request = Request(
-        run_id=run_id, batch_size=batch_size, max_batches=max_batches, concurrency=concurrency,
+        run_id=either(run, run_id, "RUN", "--run-id"), batch_size=batch_size, max_batches=max_batches, concurrency=concurrency,
         stop_on_first_failure=stop_on_first_failure,
     )  # fmt: skip
     connection, settings = connection_for(api_url, in_process, database_url)
@@ -88,8 +95,10 @@ def drain(
 
 
 def drain_one(
-    run_id: RunId,
-    phase_id: PhaseId,
+    run: RunArgument = None,
+    phase: PhaseArgument = None,
+    run_id: RunId = None,
+    phase_id: PhaseId = None,
     in_process: InProcess = False,
     api_url: ApiUrl = None,
     database_url: DatabaseUrl = None,
@@ -104,7 +113,11 @@ def drain_one(
     """Drain exactly one phase, QUEUED or FAILED, and no other."""
     from autopack.executor.worker import Request
 
-    request = Request(run_id=run_id, phase_id=phase_id, force=force)
+    request = Request(
+        run_id=either(run, run_id, "RUN", "--run-id"),
+        phase_id=either(phase, phase_id, "PHASE", "--phase-id"),
+        force=force,
+    )
     connection, settings = connection_for(api_url, in_process, database_url)
     return _drain(request, connection, with_flags(settings, sandbox, dual_auditor), workspace, as_json)
 
@@ -120,12 +133,15 @@ def _drain(
 ) -> int:
     import anyio
 
+    command = "drain" if request.phase_id is None else "drain-one"
+    launched(command, as_json, connection, run_id=request.run_id, phase_id=request.phase_id)
     finished = anyio.run(_connected_drain, connection, settings, workspace, request)
     if as_json:
-        result_json(as_record(finished))
+        ended(command, as_record(finished), finished.exit_code)
     else:
-        result(f"{finished.run.run_id}  {run_line(finished.run)}")
-        result(f"ended: {finished.reason}")
+        with unread_or_not():
+            result(f"{finished.run.run_id}  {run_line(finished.run)}")
+            result(f"ended: {finished.reason}")
     share_run(connection, settings, request.run_id)
     return finished.exit_code
 
@@ -144,7 +160,7 @@ async def run_drain(
 ) -> Finished:
     """One drain over a client that is open: everything that it uses is made once and reused by every batch."""
 
-    from autopack.bootstrap import open_worker
+    from autopack.bootstrap.worker import open_worker
     from autopack.cli.display import open_display
     from autopack.executor.worker import Drained, one_error
 
@@ -154,13 +170,16 @@ async def run_drain(
         await client.phase(request.run_id, request.phase_id)
     with one_error():
         async with (
-            open_display(client, run, request) as show,
-            open_worker(client, request.run_id, settings, workspace, report=show) as seat,
+            telling(client, settings) as told,
+            open_display(client, run) as show,
+            open_worker(client, request.run_id, settings, workspace, report=told.beside(show)) as seat,
         ):
+            await told.follow(request.run_id)
             _say_what_works(seat)
             drained = Drained()
             number = await until_interrupted(lambda: seat.worker.drain(request, drained), seat.worker.stop)
             drained.stopped = drained.stopped or seat.worker.stopped
+            told.hurried = number is not None
     run = await client.run(request.run_id)
     code, reason = judge(run, drained, request, number)
     return Finished(
@@ -204,10 +223,9 @@ def judge(run: "Run", drained: "Drained", request: "Request", number: int | None
 
 
 def as_record(finished: Finished) -> dict[str, Any]:
-    """The shape of `--json`."""
+    """What the done record of `--json` holds, with the exit code."""
     return {
         "run": finished.run,
-        "exit_code": finished.exit_code,
         "reason": finished.reason,
         "batches": finished.drained.batches,
         "attempts": [
@@ -219,8 +237,10 @@ def as_record(finished: Finished) -> dict[str, Any]:
 
 
 def probe(
-    run_id: RunId,
-    phase_id: PhaseId,
+    run: RunArgument = None,
+    phase: PhaseArgument = None,
+    run_id: RunId = None,
+    phase_id: PhaseId = None,
     in_process: InProcess = False,
     api_url: ApiUrl = None,
     database_url: DatabaseUrl = None,
@@ -232,21 +252,24 @@ def probe(
 
     from autopack.executor.worker import Request
 
+    run_id, phase_id = either(run, run_id, "RUN", "--run-id"), either(phase, phase_id, "PHASE", "--phase-id")
     connection, settings = connection_for(api_url, in_process, database_url)
     request = Request(run_id=run_id, phase_id=phase_id)
+    launched("probe", as_json, connection, run_id=run_id, phase_id=phase_id)
     finished, before, after = anyio.run(_probed, connection, settings, workspace, request)
     verdict = probe_verdict(finished, phase_id, before, after)
     grown = {name: getattr(after, name) - getattr(before, name) for name in type(after).model_fields}
+    code = 0 if verdict == "OK" else 1
     if as_json:
-        result_json(
-            {**as_record(finished), "before": before, "after": after, "grown": grown, "verdict": verdict}
-        )
+        record = {**as_record(finished), "before": before, "after": after, "grown": grown, "verdict": verdict}
+        ended("probe", record, code)
     else:
-        for name, more in grown.items():
-            result(f"{name}: {getattr(before, name)} -> {getattr(after, name)} (+{more})")
-        result(f"verdict: {verdict}")
+        with unread_or_not():
+            for name, more in grown.items():
+                result(f"{name}: {getattr(before, name)} -> {getattr(after, name)} (+{more})")
+            result(f"verdict: {verdict}")
     share_run(connection, settings, run_id)
-    return 0 if verdict == "OK" else 1
+    return code
 
 
 async def _probed(

@@ -20,6 +20,15 @@ def run_line(run: "Run") -> str:
     return f"{run.state}{reason}; {counts or 'no phases'}; {run.tokens_used}{cap} tokens{unknown}{cost(run)}"
 
 
+def run_settings(run: "Run") -> str:
+    """What holds for every drain of the run because a person said so; empty where nothing does."""
+    told = {
+        "concurrency": run.concurrency, "builder": run.builder_model, "max_phases": run.max_phases,
+        "max_duration_minutes": run.max_duration_minutes,
+    }  # fmt: skip
+    return ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+
+
 def cost(run: "Run") -> str:
     """The row counts known costs alone: where that is nothing, calls were free, or of unknown cost. `usage` tells them apart."""
     if not run.cost_usd and not run.cost_cap_usd:

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autopack.cli.common import ApiUrl, DatabaseUrl, result, say, with_telemetry_client
+from autopack.cli.common import ApiUrl, DatabaseUrl, Json, result, result_json, say, with_telemetry_client
 
 if TYPE_CHECKING:
     from autopack.cli.collector import Target
@@ -67,8 +67,8 @@ def export(
 
 
 def _selection(run_id: str | None, phase_id: str | None, since: str | None, until: str | None) -> "Selection":
-    from autopack.cli.moments import moment
     from autopack.clock import Clock
+    from autopack.domain.moments import moment
     from autopack.domain.telemetry import Selection
 
     now = Clock().now()
@@ -128,6 +128,7 @@ def otlp(
     ] = False,
     api_url: ApiUrl = None,
     database_url: DatabaseUrl = None,
+    as_json: Json = False,
 ) -> int:
     """Send the model calls that have ended to an OpenTelemetry collector, each as a span."""
     import os
@@ -148,7 +149,12 @@ def otlp(
         async with open_collector(target, Clock()) as collector:
             return await send(client, collector, export)
 
-    return _report(with_telemetry_client(api_url, database_url, do), target, dry_run=dry_run)
+    sent = with_telemetry_client(api_url, database_url, do)
+    if target is None or dry_run:
+        say(f"{sent.spans} spans would be sent, up to row {sent.position}")
+        return 0
+    _report(sent, target, as_json)
+    return 1 if sent.rejected else 0
 
 
 def _cursor_name(name: str | None, target: "Target | None") -> str:
@@ -160,11 +166,12 @@ def _cursor_name(name: str | None, target: "Target | None") -> str:
     return found
 
 
-def _report(sent: "Sent", target: "Target | None", *, dry_run: bool) -> int:
-    if dry_run:
-        say(f"{sent.spans} spans would be sent, up to row {sent.position}")
-        return 0
-    where = target.shown if target else ""
+def _report(sent: "Sent", target: "Target", as_json: bool) -> None:
     kept = sent.spans - sent.rejected
-    result(f"{kept} spans sent to {where}, {sent.rejected} thrown away by it; done up to row {sent.position}")
-    return 1 if sent.rejected else 0
+    if as_json:
+        told = {"spans": kept, "rejected": sent.rejected, "position": sent.position}
+        result_json({"collector": target.shown, **told})
+        return
+    result(
+        f"{kept} spans sent to {target.shown}, {sent.rejected} thrown away by it; done up to row {sent.position}"
+    )

@@ -17,11 +17,13 @@ from autopack.cli.common import (
     Workspace,
     connection_for,
     result,
-    result_json,
     say,
+    unread_or_not,
 )
 from autopack.cli.interrupts import until_interrupted
 from autopack.cli.merge import share_run
+from autopack.cli.notify import Telling, telling
+from autopack.cli.records import ended, launched
 
 if TYPE_CHECKING:
     from autopack.bootstrap import Connection
@@ -76,8 +78,10 @@ def triage(
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     asked = Asked(given=given, resume=resume, session_id=session, dry_run=dry_run, workspace=workspace)
     connection, settings = connection_for(api_url, in_process, database_url)
+    launched("triage", as_json, connection, run_ids=run_id or [])
     record = anyio.run(_triage, connection, settings, asked)
-    result_json(record) if as_json else _show(record)
+    with unread_or_not():
+        ended("triage", record, int(record["exit_code"])) if as_json else _show(record)
     for tried in () if dry_run else sorted({trial["run_id"] for trial in record["phases"]}):
         share_run(connection, settings, tried)
     return int(record["exit_code"])
@@ -95,11 +99,13 @@ async def _triage(connection: "Connection", settings: "Settings", asked: Asked) 
                     asked.workspace
                 )  # one that is none is said once, and not of every run
             session_id, options = await _session_of(client, asked)
-            controller = _controller(client, settings, asked, session_id, options)
-            await controller.load(resumed=asked.resume)
-            if asked.dry_run:
-                return _outlook_record(controller, asked)
-            number = await until_interrupted(lambda: _begun(controller), controller.stop)
+            async with telling(client, settings) as told:
+                controller = _controller(client, settings, asked, session_id, options, told)
+                await controller.load(resumed=asked.resume)
+                if asked.dry_run:
+                    return _outlook_record(controller, asked)
+                number = await until_interrupted(lambda: _begun(controller), controller.stop)
+                told.hurried = number is not None
             return _record(controller, number)
 
 
@@ -125,9 +131,14 @@ async def _session_of(client: "AutopackClient", asked: Asked) -> "tuple[str, Opt
 
 
 def _controller(
-    client: "AutopackClient", settings: "Settings", asked: Asked, session_id: str, options: "Options"
+    client: "AutopackClient",
+    settings: "Settings",
+    asked: Asked,
+    session_id: str,
+    options: "Options",
+    told: Telling,
 ) -> "Triage":
-    from autopack.bootstrap import open_worker
+    from autopack.bootstrap.worker import open_worker
     from autopack.clock import Clock
     from autopack.executor.liveness import worker_name
     from autopack.executor.triage import Bench, Report, Triage
@@ -135,7 +146,8 @@ def _controller(
 
     @asynccontextmanager
     async def open_bench(run_id: str, report: Report) -> AsyncIterator[Bench]:
-        async with open_worker(client, run_id, settings, asked.workspace, report=report) as seat:
+        await told.follow(run_id)
+        async with open_worker(client, run_id, settings, asked.workspace, report=told.beside(report)) as seat:
             yield Bench(
                 worker=seat.worker, providers=seat.models.providers, all_providers=seat.models.all_providers()
             )

@@ -1,7 +1,7 @@
 """Commands about what model calls used: totals, and the caps on a day."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,11 +10,13 @@ from autopack.cli.common import (
     By,
     DatabaseUrl,
     Json,
+    Reason,
     result,
     result_json,
     with_client,
     with_telemetry_client,
 )
+from autopack.cli.values import number_or_none
 from autopack.domain.usage import Grouping
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from autopack.domain.usage import UsageReport, UsageTotal
 
 app = typer.Typer(help="The caps on a day (UTC) of all runs together.", no_args_is_help=True)
-N = TypeVar("N", int, float)
-_NO_CAP = "none"
 _HEAD = ("mode", "calls", "no answer", "under way", "input", "cached", "output", "reasoning", "total", "USD")
 
 
@@ -44,8 +44,8 @@ def usage(
     as_json: Json = False,
 ) -> None:
     """Tokens and money of model calls. What is unknown is said, never counted as 0."""
-    from autopack.cli.moments import moment
     from autopack.clock import Clock
+    from autopack.domain.moments import moment
     from autopack.domain.usage import UsageSelection
 
     now = Clock().now()
@@ -132,6 +132,7 @@ def set_caps(
     daily_tokens: Annotated[str | None, typer.Option(metavar="N|none", help="Tokens of live calls in a day.")] = None,
     daily_cost_usd: Annotated[str | None, typer.Option(metavar="X|none", help="Their cost in a day.")] = None,
     by: By = "a person",
+    reason: Reason = None,
     api_url: ApiUrl = None,
     database_url: DatabaseUrl = None,
     as_json: Json = False,
@@ -145,31 +146,14 @@ def set_caps(
         )
     caps: dict[str, float | None] = {}
     if daily_tokens is not None:
-        caps["token_cap"] = _number("--daily-tokens", daily_tokens, int)
+        caps["token_cap"] = number_or_none("--daily-tokens", daily_tokens, int)
     if daily_cost_usd is not None:
-        caps["cost_cap_usd"] = _number("--daily-cost-usd", daily_cost_usd, float)
+        caps["cost_cap_usd"] = number_or_none("--daily-cost-usd", daily_cost_usd, float)
 
     async def do(client: "AutopackClient") -> "DailyAccount":
-        return await client.set_daily_caps(by=by, **caps)
+        return await client.set_daily_caps(by=by, reason=reason, **caps)
 
     _tell(with_client(api_url, database_url, do), as_json)
-
-
-def _number(option: str, text: str, kind: type[N]) -> N | None:
-    """None for no cap. Raises UsageError for what is no number above 0."""
-    import math
-
-    from autopack.errors import UsageError
-
-    if text == _NO_CAP:
-        return None
-    try:
-        found = kind(text)
-    except ValueError:
-        found = kind(0)
-    if not 0 < found < math.inf:
-        raise UsageError(f"{option} {text!r} is no number above 0; write one, or `{_NO_CAP}` for no cap")
-    return found
 
 
 def _tell(daily: "DailyAccount", as_json: bool) -> None:

@@ -2,25 +2,31 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import httpx
-from fastapi import FastAPI
 
 from autopack.client.http import error_from
+from autopack.client.looks import LookCalls
+from autopack.client.orphans import OrphanCalls
+from autopack.client.phase_log import PhaseLogCalls
 from autopack.client.runs import RunCalls
 from autopack.client.telemetry import TelemetryCalls
 from autopack.client.triage import TriageCalls
 from autopack.client.work import WorkCalls
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 __all__ = ["AutopackClient", "error_from", "in_process", "remote"]
 
 
-class AutopackClient(RunCalls, WorkCalls, TelemetryCalls, TriageCalls):
+class AutopackClient(RunCalls, LookCalls, PhaseLogCalls, OrphanCalls, WorkCalls, TelemetryCalls, TriageCalls):
     """Typed calls of the API; raises the very class of `autopack.errors` that the server raised."""
 
 
 @asynccontextmanager
-async def in_process(app: FastAPI, *, api_key: str | None = None) -> AsyncIterator[AutopackClient]:
+async def in_process(app: "FastAPI", *, api_key: str | None = None) -> AsyncIterator[AutopackClient]:
     """A client of the app in this very process: no port, no second engine."""
     # raise_app_exceptions=False: a 500 looks like a remote 500.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -43,7 +49,7 @@ async def remote(
         hurried = AutopackClient(http, patient=False)
         await hurried.connect()
         client = AutopackClient(http, patient=patient)
-        client.database_id = hurried.database_id
+        client.database_id, client.epoch = hurried.database_id, hurried.epoch
         yield client
 
 

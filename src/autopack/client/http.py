@@ -21,7 +21,7 @@ from autopack.errors import (
 )
 
 log = logging.getLogger(__name__)
-DATABASE_HEADER = "X-Autopack-Database"
+DATABASE_HEADER, EPOCH_HEADER = "X-Autopack-Database", "X-Autopack-Epoch"
 T = TypeVar("T")
 B = TypeVar("B", bound=schemas.Body)
 # Every write of ours may be repeated (a lease token, a call id or the same content makes it one), so a
@@ -64,6 +64,8 @@ class Conversation:
         self._sleep = sleep
         self._pauses = _PAUSES_SECONDS if patient else ()
         self.database_id: str | None = None
+        self.epoch: int | None = None
+        """Counts how often the database was restored from a backup."""
 
     async def connect(self) -> dict[str, Any]:
         """Learns which database the server works on; every later request names it."""
@@ -76,7 +78,7 @@ class Conversation:
             raise DatabaseMismatch(
                 f"the server changed from database {self.database_id} to {identity['database_id']}"
             )
-        self.database_id = identity["database_id"]
+        self.database_id, self.epoch = identity["database_id"], identity.get("epoch")
         return identity
 
     async def _call(
@@ -95,8 +97,13 @@ class Conversation:
             ) from error
         return value
 
+    def _meant_for(self) -> dict[str, str]:
+        """Another database, or this one as it was at another time, must not take what is sent."""
+        known = {DATABASE_HEADER: self.database_id, EPOCH_HEADER: self.epoch}
+        return {name: str(value) for name, value in known.items() if value is not None}
+
     async def _send(self, method: str, path: str, content: Any, query: dict[str, str]) -> httpx.Response:
-        headers = {DATABASE_HEADER: self.database_id} if self.database_id else {}
+        headers = self._meant_for()
         for pause in (*self._pauses, None):
             try:
                 response = await self._http.request(method, path, json=content, params=query, headers=headers)

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from autopack import schemas
+from autopack.domain.kept_diff import bounded_diff
 from autopack.domain.phases import Outcome
 from autopack.domain.storable import storable
 
@@ -18,6 +19,7 @@ def cut(text: str) -> str:
 
 def reported(outcome: Outcome) -> Outcome:
     """As the queue takes it: what models and checks wrote may not keep an attempt from ending."""
+    outcome = replace(outcome, diff=None if outcome.diff is None else bounded_diff(outcome.diff))
     told: dict[str, Any] = {field.name: storable(getattr(outcome, field.name)) for field in fields(outcome)}
     told["changes"] = None if outcome.changes is None else tuple(told["changes"])
     told["holds"] = outcome.holds[: schemas.MAX_HELD]

@@ -1,9 +1,14 @@
 """Runs, phases and approvals, as people read and change them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from autopack import schemas
-from autopack.client.http import Conversation, id_part
-from autopack.domain.phases import Approval, Attempt, Event, Phase, PhaseState, Run
+from autopack.client.http import Conversation, body_of, id_part
+from autopack.domain.control import PhaseActed
+from autopack.domain.phases import Approval, Attempt, Event, Phase, PhaseState, Run, RunState
 from autopack.domain.telemetry import UsageEvent
+from autopack.schemas.control import MAX_AT_ONCE, PauseAfterBody, PhaseActionsBody, RunChangesBody
 
 _APPROVALS_AT_ONCE = 100  # each with its whole diff
 
@@ -17,12 +22,23 @@ class RunCalls(Conversation):
     async def run(self, run_id: str) -> Run:
         return await self._call(Run, "GET", f"/runs/{id_part(run_id)}")
 
-    async def runs(self, *, after: str | None = None) -> list[Run]:
-        return await self._call(list[Run], "GET", "/runs", after=after)
+    async def runs(
+        self, *, after: str | None = None, state: RunState | None = None, q: str | None = None
+    ) -> list[Run]:
+        """A page, in order of run_id, with the phases counted; `q` is a part of the id or of the goal."""
+        return await self._call(list[Run], "GET", "/runs", after=after, state=state, q=q)
 
     async def change_run(self, run_id: str, action: str, body: schemas.ActorBody) -> Run:
         """`action` is pause, resume or cancel."""
         return await self._call(Run, "POST", f"/runs/{id_part(run_id)}/{action}", body)
+
+    async def change_run_settings(
+        self, run_id: str, *, by: str, reason: str | None = None, **changes: Any
+    ) -> Run:
+        """Caps, concurrency and builder_model: those that are named; None takes away."""
+        body = body_of(RunChangesBody, by=by, reason=reason, **changes)
+        content = {"by": body.by, "reason": body.reason, **body.changes}  # what is not named is not sent
+        return self._decode(Run, await self._send("PATCH", f"/runs/{id_part(run_id)}", content, {}))
 
     async def phase(self, run_id: str, phase_id: str) -> Phase:
         return await self._call(Phase, "GET", f"/runs/{id_part(run_id)}/phases/{id_part(phase_id)}")
@@ -44,6 +60,26 @@ class RunCalls(Conversation):
         return await self._call(
             Phase, "POST", f"/runs/{id_part(run_id)}/phases/{id_part(phase_id)}/{action}", body
         )
+
+    async def pause_after(
+        self, run_id: str, phase_id: str, *, by: str, reason: str | None = None, pause: bool = True
+    ) -> Phase:
+        """Whether the run pauses when this phase has ended."""
+        body = body_of(PauseAfterBody, by=by, reason=reason, pause=pause)
+        return await self._call(
+            Phase, "POST", f"/runs/{id_part(run_id)}/phases/{id_part(phase_id)}/pause-after", body
+        )
+
+    async def act_on_phases(
+        self, run_id: str, phase_ids: Sequence[str], action: str, *, by: str, reason: str | None = None
+    ) -> list[PhaseActed]:
+        """`action` is requeue or skip. Each by itself: one that cannot is told, and the others are done."""
+        path, acted = f"/runs/{id_part(run_id)}/phase-actions", list[PhaseActed]()
+        for start in range(0, len(phase_ids), MAX_AT_ONCE):
+            some = phase_ids[start : start + MAX_AT_ONCE]
+            body = body_of(PhaseActionsBody, action=action, phase_ids=some, by=by, reason=reason)
+            acted += await self._call(list[PhaseActed], "POST", path, body)
+        return acted
 
     async def attempts(self, run_id: str, phase_id: str) -> list[Attempt]:
         return await self._call(

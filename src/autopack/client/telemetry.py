@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from autopack import schemas
 from autopack.client.http import Conversation, body_of, id_part
 from autopack.domain.calibrate import Calibration
 from autopack.domain.caps import DailyAccount
@@ -52,10 +53,12 @@ class TelemetryCalls(Conversation):
     async def daily_caps(self) -> DailyAccount:
         return await self._call(DailyAccount, "GET", "/daily-caps")
 
-    async def set_daily_caps(self, *, by: str, **caps: float | None) -> DailyAccount:
+    async def set_daily_caps(
+        self, *, by: str, reason: str | None = None, **caps: float | None
+    ) -> DailyAccount:
         """`token_cap`, `cost_cap_usd` or both; None is no cap, and the one that is not named stays."""
-        body = body_of(told.DailyCapsBody, by=by, **caps)
-        content = {"by": body.by, **body.caps}
+        body = body_of(told.DailyCapsBody, by=by, reason=reason, **caps)
+        content = {"by": body.by, "reason": body.reason, **body.caps}
         return self._decode(DailyAccount, await self._send("PATCH", "/daily-caps", content, {}))
 
     async def export_cursor(self, name: str) -> ExportCursor | None:
@@ -82,14 +85,21 @@ class TelemetryCalls(Conversation):
         """The one that ships with the package first, then in the order in which they were added."""
         return await self._call(list[EstimatorVersion], "GET", "/estimator/versions")
 
-    async def add_estimator_version(self, new: NewVersion) -> tuple[EstimatorVersion, bool]:
+    async def add_estimator_version(
+        self, new: NewVersion, *, by: str = "a person", reason: str | None = None
+    ) -> tuple[EstimatorVersion, bool]:
         """The version, in force now, and whether that is new. Raises Conflict when its parent is not in force."""
         body = body_of(
             told.EstimatorVersionBody, parent=new.parent, coefficients=new.coefficients.to_json(),
-            data_hash=new.data_hash, metrics=new.metrics,
+            data_hash=new.data_hash, metrics=new.metrics, by=by, reason=reason,
         )  # fmt: skip
         response = await self._send("POST", "/estimator/versions", body.model_dump(mode="json"), {})
         return self._decode(EstimatorVersion, response), response.status_code == 201
 
-    async def activate_estimator(self, name: str) -> EstimatorVersion:
-        return await self._call(EstimatorVersion, "POST", f"/estimator/versions/{id_part(name)}/activate")
+    async def activate_estimator(
+        self, name: str, *, by: str = "a person", reason: str | None = None
+    ) -> EstimatorVersion:
+        body = body_of(schemas.ActorBody, by=by, reason=reason)
+        return await self._call(
+            EstimatorVersion, "POST", f"/estimator/versions/{id_part(name)}/activate", body
+        )

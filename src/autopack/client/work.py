@@ -17,8 +17,14 @@ class WorkCalls(Conversation):
     async def claim(self, body: schemas.ClaimBody) -> schemas.ClaimAnswer:
         return await self._call(schemas.ClaimAnswer, "POST", "/phases/claim", body)
 
-    async def renew(self, attempt_id: str, lease_token: str, lease_seconds: float) -> schemas.RenewAnswer:
-        body = body_of(schemas.RenewBody, lease_token=lease_token, lease_seconds=lease_seconds)
+    async def renew(
+        self, attempt_id: str, lease_token: str, lease_seconds: float, step: str | None = None
+    ) -> schemas.RenewAnswer:
+        """`step`: what is being done, if that is to be told."""
+        told_step = None if step is None else storable_text(step)[: schemas.MAX_STEP_CHARS]
+        body = body_of(
+            schemas.RenewBody, lease_token=lease_token, lease_seconds=lease_seconds, step=told_step
+        )
         return await self._call(schemas.RenewAnswer, "POST", f"/attempts/{id_part(attempt_id)}/renew", body)
 
     async def reserve(self, attempt_id: str, lease_token: str, request: CallRequest) -> Reservation:

@@ -14,7 +14,7 @@ from autopack.db.columns import UtcDateTime
 from autopack.db.engine import Database
 from autopack.db.tables import ApprovalRequestRow, PhaseRow
 from autopack.domain import lifecycle
-from autopack.domain.phases import Approval, FailureKind, PhaseState
+from autopack.domain.phases import Approval, FailureKind, Phase, PhaseState
 from autopack.errors import AutopackError, Conflict, NotFound
 
 TIMEOUT = "timeout"
@@ -59,19 +59,22 @@ def page(
         query = query.where(_Table.run_id == run_id)
     if status is not None:
         query = query.where(_Table.status == status)
-    return [_to_domain(row, now) for row in session.scalars(query.limit(limit))]
+    return [to_domain(row, now) for row in session.scalars(query.limit(limit))]
 
 
 def get(session: Session, approval_id: str, *, now: datetime) -> Approval:
     expire_due(session, _row(session, approval_id).run_id, now=now)
-    return _to_domain(_row(session, approval_id), now)
+    return to_domain(_row(session, approval_id), now)
 
 
-def decide(session: Session, approval_id: str, decision: Decision, *, now: datetime) -> Approval:
+def decide(
+    session: Session, approval_id: str, decision: Decision, *, now: datetime, actor: str | None = None
+) -> Approval:
     """Approved: the phase is due again and will apply exactly the approved plan. Rejected: the phase is FAILED.
 
     Raises NotFound for a request that is not there or is another run's, and Conflict when it was decided, used,
     voided or ran out before. The same word of the same person once more changes nothing and is answered alike.
+    `actor`, for the audit trail, says more fully who decided and from where.
     """
     row = _row(session, approval_id)
     if decision.run_id is not None and decision.run_id != row.run_id:
@@ -86,7 +89,7 @@ def decide(session: Session, approval_id: str, decision: Decision, *, now: datet
             "Requeue the phase to be asked anew."
         )
     if _same_word(row, decision):
-        return _to_domain(row, now)
+        return to_domain(row, now)
     if row.status != "pending":
         raise Conflict(f"approval request {approval_id} is {row.status}, not pending: {_history(row)}")
     session.execute(
@@ -97,13 +100,15 @@ def decide(session: Session, approval_id: str, decision: Decision, *, now: datet
             response_method=decision.method, response_reason=decision.reason,
         )
     )  # fmt: skip
-    _release(session, row, decision, now=now)
+    actor = actor or f"{decision.by} ({decision.method})"
+    phase = _release(session, row, decision, now=now)
     events.record(
         session, run_id=row.run_id, phase_id=row.phase_id, kind="approved" if decision.approved else "rejected",
-        actor=decision.by, now=now, approval_id=approval_id, reason=decision.reason,
+        actor=actor, now=now, approval_id=approval_id, reason=decision.reason,
     )  # fmt: skip
-    runs.settle(session, row.run_id, actor=decision.by, now=now)
-    return _to_domain(_row(session, approval_id), now)
+    pauses_after = phase if phase.pause_after and not decision.approved else None
+    runs.settle(session, row.run_id, actor=actor, now=now, pauses_after=pauses_after)
+    return to_domain(_row(session, approval_id), now)
 
 
 def expire_due(session: Session, run_id: str | None, *, now: datetime) -> int:
@@ -154,16 +159,19 @@ def _expire(session: Session, row: ApprovalRequestRow, *, now: datetime) -> bool
     )  # fmt: skip
     if expired.first() is None:
         return False
+    phase = phases.get(session, row.run_id, row.phase_id)
     _fail(session, row, FailureKind.APPROVAL_TIMED_OUT, why, now=now)
     events.record(
         session, run_id=row.run_id, phase_id=row.phase_id, kind="approval_expired", actor="autopack", now=now,
         approval_id=row.id, reason=why,
     )  # fmt: skip
-    runs.settle(session, row.run_id, actor="autopack", now=now)
+    pauses_after = phase if phase.pause_after else None
+    runs.settle(session, row.run_id, actor="autopack", now=now, pauses_after=pauses_after)
     return True
 
 
-def _release(session: Session, row: ApprovalRequestRow, decision: Decision, *, now: datetime) -> None:
+def _release(session: Session, row: ApprovalRequestRow, decision: Decision, *, now: datetime) -> Phase:
+    """The phase as it waited."""
     phase = phases.get(session, row.run_id, row.phase_id)
     if phase.state is not PhaseState.GATE:
         raise Conflict(
@@ -172,9 +180,10 @@ def _release(session: Session, row: ApprovalRequestRow, decision: Decision, *, n
     if not decision.approved:
         reason = decision.reason or "a person rejected the edits"
         _fail(session, row, FailureKind.APPROVAL_REJECTED, reason, now=now)
-        return
+        return phase
     attempts = max(0, phase.attempts - 1)  # waiting for a person spends none
     _leave_gate(session, row, now, state=PhaseState.QUEUED, attempts=attempts)
+    return phase
 
 
 def _fail(
@@ -182,7 +191,7 @@ def _fail(
 ) -> None:
     _leave_gate(
         session, row, now, state=PhaseState.FAILED, failure_kind=kind,
-        failure_reason=lifecycle.with_advice(kind, reason), completed_at=now,
+        failure_reason=lifecycle.with_advice(kind, reason), completed_at=now, pause_after=False,
     )  # fmt: skip
 
 
@@ -231,7 +240,7 @@ def _is_due(row: ApprovalRequestRow, now: datetime) -> bool:
     return _is_overdue(row, now) and row.on_timeout == "reject"
 
 
-def _to_domain(row: ApprovalRequestRow, now: datetime) -> Approval:
+def to_domain(row: ApprovalRequestRow, now: datetime) -> Approval:
     return Approval(
         approval_id=row.id, run_id=row.run_id, phase_id=row.phase_id, attempt_id=row.attempt_id, status=row.status,
         reasons=tuple(row.reasons), diff=row.diff, diff_hash=row.diff_hash, base_commit=row.base_commit,

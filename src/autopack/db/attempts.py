@@ -1,6 +1,7 @@
 """Attempts: renewed and finished by the worker that holds the lease, given back when the worker is gone."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from autopack.db import calls, daily, events, phases, requests, runs
-from autopack.db.tables import AttemptRow, LlmUsageEventRow, PhaseRow
+from autopack.db.tables import AttemptRow, LlmUsageEventRow, PhaseRow, RunRow
 from autopack.domain import lifecycle
 from autopack.domain.failures import judges_the_work
 from autopack.domain.phases import Attempt, AttemptOutcome, FailureKind, Outcome, Phase, PhaseState
@@ -48,8 +49,15 @@ _FAILED_BEFORE = (
     .order_by(AttemptRow.number.desc())
     .limit(1)
 )
-
-
+_HELD = (
+    select(AttemptRow.lease_expires_at, AttemptRow.step, RunRow.state, RunRow.concurrency)
+    .join(RunRow, RunRow.id == AttemptRow.run_id)
+    .where(
+        AttemptRow.id == bindparam("attempt"),
+        AttemptRow.lease_token == bindparam("token"),
+        AttemptRow.outcome.is_(None),
+    )
+)
 _LOST_SINCE = select(func.count(AttemptRow.id)).where(
     AttemptRow.run_id == bindparam("run"),
     AttemptRow.phase_id == bindparam("phase"),
@@ -113,13 +121,35 @@ def owned(session: Session, attempt_id: str, token: str) -> None:
     _update_owned(session, attempt_id, token, lease_token=token)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Renewed:
+    """What a worker learns when it asks for its lease; `cancelled` and `concurrency` are of the run."""
+
+    lease_expires_at: datetime
+    cancelled: bool
+    concurrency: int | None
+
+
 def renew(
-    session: Session, attempt_id: str, token: str, *, lease_seconds: float, now: datetime
-) -> tuple[datetime, bool]:
-    """Keeps the lease. Returns its new end, and whether the run was cancelled meanwhile."""
-    until = now + timedelta(seconds=lease_seconds)
-    row = _update_owned(session, attempt_id, token, lease_expires_at=until)
-    return until, runs.row(session, row.run_id).state in lifecycle.GIVEN_UP
+    session: Session, attempt_id: str, token: str, *, lease_seconds: float, now: datetime, step: str | None = None
+) -> Renewed:  # fmt: skip
+    """Keeps the lease: at least two thirds of `lease_seconds` are left of it.
+
+    Workers ask about once a second, to hear of a cancel. It is written only when something is to be written: each
+    write waits for the disk.
+    """
+    held = session.execute(_HELD, {"attempt": attempt_id, "token": token}).first()
+    if held is None:
+        raise LeaseLost(f"attempt {attempt_id} is no longer this worker's")
+    until, lease = held.lease_expires_at, timedelta(seconds=lease_seconds)
+    says_more = step is not None and step != held.step
+    if says_more or until - now < lease * 2 / 3:
+        until = now + lease
+        told = {"step": step} if says_more else {}
+        _update_owned(session, attempt_id, token, lease_expires_at=until, **told)
+    return Renewed(
+        lease_expires_at=until, cancelled=held.state in lifecycle.GIVEN_UP, concurrency=held.concurrency
+    )
 
 
 def finish(
@@ -173,7 +203,7 @@ def _settle_phase(
         .values(
             state=after.state, attempts=after.attempts, not_before=after.not_before, failure_kind=after.failure_kind,
             failure_reason=after.failure_reason, result_commit=after.result_commit, updated_at=now,
-            completed_at=after.completed_at,
+            completed_at=after.completed_at, pause_after=after.pause_after,
         )
         .returning(PhaseRow.id)
     ).first()  # fmt: skip
@@ -186,11 +216,12 @@ def _settle_phase(
         session.execute(
             update(PhaseRow)
             .where(PhaseRow.run_id == after.run_id, PhaseRow.phase_id == after.phase_id)
-            .values(state=PhaseState.CANCELLED, completed_at=now)
+            .values(state=PhaseState.CANCELLED, pause_after=False, completed_at=now)
         )
         reason = "the run was cancelled before the attempt ended"
         requests.void(session, after.run_id, after.phase_id, reason=reason, actor=attempt.worker, now=now)
-    runs.settle(session, after.run_id, actor=attempt.worker, now=now)
+    ended = before.pause_after and not after.pause_after
+    runs.settle(session, after.run_id, actor=attempt.worker, now=now, pauses_after=after if ended else None)
     if written is not None and not waits:
         return after  # as it was written just now; what waits may have been cancelled above
     return phases.get(session, after.run_id, after.phase_id)

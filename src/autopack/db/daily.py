@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
+from autopack.db import events
 from autopack.db.insert_once import insert_once
 from autopack.db.tables import DailyCapsRow, DailyUsageRow, LlmUsageEventRow
 from autopack.domain import caps
@@ -34,14 +35,24 @@ def get(session: Session, day: str) -> DailyAccount:
     )  # fmt: skip
 
 
-def set_caps(session: Session, *, actor: str, now: datetime, **caps: float | None) -> None:
+def set_caps(
+    session: Session, *, actor: str, now: datetime, reason: str | None = None, **caps: float | None
+) -> None:
     """Those that are named, as columns; None is no cap. Calls that are under way go on.
 
-    The other one is not read first: two people may set one each at the same moment.
+    The other one is not written: two people may set one each at the same moment.
     """
     values = {"updated_at": now, "updated_by": actor}
     session.execute(insert_once(session, DailyCapsRow, singleton=1, **values))
+    before = session.get_one(DailyCapsRow, 1, populate_existing=True, with_for_update=True)
+    changes = {
+        name: [getattr(before, name), cap] for name, cap in caps.items() if getattr(before, name) != cap
+    }
     session.execute(update(DailyCapsRow).values(**caps, **values))
+    if changes:
+        events.record(
+            session, run_id=None, kind="daily_caps_changed", actor=actor, now=now, changes=changes, reason=reason
+        )  # fmt: skip
 
 
 def is_under_way(day: str) -> tuple[ColumnElement[bool], ...]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
+from autopack.db import events
 from autopack.db.tables import DatabaseIdentityRow, EstimatorVersionRow
 from autopack.domain.calibrate import Present
 from autopack.domain.estimate import SHIPPED, Coefficients
@@ -39,7 +40,9 @@ def versions(session: Session) -> list[EstimatorVersion]:
     return [first, *(_version(row) for row in rows if row.version != SHIPPED.version)]
 
 
-def add(session: Session, new: NewVersion, *, now: datetime) -> tuple[EstimatorVersion, bool]:
+def add(
+    session: Session, new: NewVersion, *, now: datetime, actor: str = "a person", reason: str | None = None
+) -> tuple[EstimatorVersion, bool]:
     """The version, in force from now on, and whether that changed anything.
 
     Raises Conflict where its parent is not in force (any more), or where its name stands for something else.
@@ -58,20 +61,38 @@ def add(session: Session, new: NewVersion, *, now: datetime) -> tuple[EstimatorV
     _check_parent(session, new)
     if known is None:
         _store(session, new, now=now)
+    _record(session, new.parent, name, actor=actor, now=now, reason=reason)
     return _switch(session, name), True
 
 
-def activate(session: Session, name: str) -> EstimatorVersion:
+def activate(
+    session: Session, name: str, *, now: datetime, actor: str = "a person", reason: str | None = None
+) -> EstimatorVersion:
     """The version of that name, in force from now on; the shipped version's name leaves no row active."""
     _lock(session)
-    if name == SHIPPED.version:
-        session.execute(update(_Table).where(_Table.is_active).values(is_active=False))
-        return shipped(is_active=True)
-    if session.get(_Table, name) is None:
+    if name != SHIPPED.version and session.get(_Table, name) is None:
         raise NotFound(
             f"there is no estimator version {name}; `autopack estimator list` shows those there are"
         )
+    if (before := _in_force(session)) != name:
+        _record(session, before, name, actor=actor, now=now, reason=reason)
+    if name == SHIPPED.version:
+        session.execute(update(_Table).where(_Table.is_active).values(is_active=False))
+        return shipped(is_active=True)
     return _switch(session, name)
+
+
+def _in_force(session: Session) -> str:
+    return session.scalar(select(_Table.version).where(_Table.is_active)) or SHIPPED.version
+
+
+def _record(
+    session: Session, before: str, name: str, *, actor: str, now: datetime, reason: str | None
+) -> None:
+    events.record(
+        session, run_id=None, kind="estimator_activated", actor=actor, now=now, version=name, before=before,
+        reason=reason,
+    )  # fmt: skip
 
 
 def _check_name(new: NewVersion) -> None:
@@ -83,7 +104,7 @@ def _check_name(new: NewVersion) -> None:
 
 
 def _check_parent(session: Session, new: NewVersion) -> None:
-    present = session.scalar(select(_Table.version).where(_Table.is_active)) or SHIPPED.version
+    present = _in_force(session)
     if present != new.parent:
         raise Conflict(
             f"{new.coefficients.version} was made from {new.parent}, but {present} is in force now; calibrate again"

@@ -52,6 +52,18 @@ def script_location() -> Path:
     return packed if packed.is_dir() else package.parents[1] / "alembic"
 
 
+def _config(scripts: Path | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(scripts or script_location()).replace("%", "%%"))
+    return config
+
+
+def known_revisions() -> frozenset[str]:
+    """Those that this Autopack can bring up to date."""
+    directory = ScriptDirectory.from_config(_config())
+    return frozenset(script.revision for script in directory.walk_revisions())
+
+
 def migrate(location: Location, *, now: Callable[[], datetime], scripts: Path | None = None) -> Migrated:
     """Brings the database to the newest revision, in one transaction, or leaves it as it was.
 
@@ -59,8 +71,7 @@ def migrate(location: Location, *, now: Callable[[], datetime], scripts: Path | 
     once: they wait, then find nothing to do. Raises DatabaseRefused for what is not Autopack's, is newer, or
     would lose rows.
     """
-    config = Config()
-    config.set_main_option("script_location", str(scripts or script_location()).replace("%", "%%"))
+    config = _config(scripts)
     directory = ScriptDirectory.from_config(config)
     try:
         with _ONE_AT_A_TIME, _locked(location) as connection:

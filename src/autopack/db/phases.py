@@ -1,15 +1,17 @@
-"""Phases: read, requeued, skipped. Claiming is in `claims`, ending an attempt in `attempts`."""
+"""Phases: read, requeued, skipped, marked to pause after. Claiming is in `claims`, ending an attempt in `attempts`."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, tuple_, update
+from sqlalchemy import bindparam, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from autopack.db import events, requests, runs
 from autopack.db.tables import AttemptRow, PhaseDependencyRow, PhaseRow
 from autopack.domain import lifecycle
+from autopack.domain.control import PhaseActed, PhaseAction
 from autopack.domain.phases import FailureKind, Phase, PhaseState, Scope
 from autopack.errors import Conflict, NotFound
 
@@ -56,12 +58,20 @@ def _row(session: Session, run_id: str, phase_id: str, *, lock: bool = False) ->
     return found
 
 
-def page(session: Session, run_id: str, *, state: PhaseState | None, after: int, limit: int) -> list[Phase]:
-    """In plan order; `after` is the phase_index of the last one seen, -1 at the start."""
+def page(
+    session: Session, run_id: str, *, state: PhaseState | None = None, q: str | None = None, tier: str | None = None,
+    after: int, limit: int,
+) -> list[Phase]:  # fmt: skip
+    """In plan order; `after` is the phase_index of the last one seen, -1 at the start. `q` is a part of id, name or goal."""
     runs.row(session, run_id)
     query = select(PhaseRow).where(PhaseRow.run_id == run_id, PhaseRow.phase_index > after)
     if state is not None:
         query = query.where(PhaseRow.state == state)
+    if tier is not None:
+        query = query.where(PhaseRow.tier_id == tier)
+    if q is not None:
+        texts = (PhaseRow.phase_id, PhaseRow.name, PhaseRow.goal)
+        query = query.where(or_(*(text.icontains(q, autoescape=True) for text in texts)))
     rows = session.scalars(query.order_by(PhaseRow.phase_index).limit(limit)).all()
     wanted = _dependencies(session, run_id, [row.phase_id for row in rows])
     return [_to_domain(row, wanted.get(row.phase_id, ())) for row in rows]
@@ -92,57 +102,136 @@ def _to_domain(row: PhaseRow, depends_on: tuple[str, ...]) -> Phase:
     )  # fmt: skip
 
 
-def requeue(session: Session, run_id: str, phase_id: str, *, actor: str, now: datetime) -> Phase:
+def requeue(
+    session: Session, run_id: str, phase_id: str, *, actor: str, now: datetime, reason: str | None = None
+) -> Phase:
     """A person's word: the phase is due again, with all its attempts; what failed before is only told to the builder."""
-    return _change(
-        session,
-        run_id,
-        phase_id,
-        lifecycle.REQUEUEABLE,
-        PhaseState.QUEUED,
-        actor=actor,
-        now=now,
-        attempts=0,
-        completed_at=None,
-        requeued_after=_LAST_NUMBER,
-    )
+    change = _Change(action=PhaseAction.REQUEUE, actor=actor, now=now, reason=reason)
+    return _changed_alone(session, run_id, phase_id, change)
 
 
-def skip(session: Session, run_id: str, phase_id: str, *, actor: str, now: datetime) -> Phase:
+def skip(
+    session: Session, run_id: str, phase_id: str, *, actor: str, now: datetime, reason: str | None = None
+) -> Phase:
     """A person's word: go on without it. What depends on it is no longer held back."""
-    return _change(
-        session,
-        run_id,
-        phase_id,
-        lifecycle.SKIPPABLE,
-        PhaseState.SKIPPED,
-        actor=actor,
-        now=now,
-        completed_at=now,
-    )
+    change = _Change(action=PhaseAction.SKIP, actor=actor, now=now, reason=reason)
+    return _changed_alone(session, run_id, phase_id, change)
 
 
-def _change(
-    session: Session, run_id: str, phase_id: str, allowed: frozenset[PhaseState], state: PhaseState,
-    *, actor: str, now: datetime, **values: Any,
+def act(
+    session: Session, run_id: str, phase_ids: Sequence[str], action: PhaseAction, *, actor: str, now: datetime,
+    reason: str | None = None,
+) -> list[PhaseActed]:  # fmt: skip
+    """The same word about several phases, each by itself: one that cannot is told, and the others are done."""
+    runs.row(session, run_id)
+    change = _Change(action=action, actor=actor, now=now, reason=reason)
+    wanted = tuple(dict.fromkeys(phase_ids))
+    lock(session, [(run_id, phase_id) for phase_id in wanted])
+    acted, pauses_after = [], None
+    for phase_id in wanted:
+        try:
+            phase = _changed(session, run_id, phase_id, change)
+        except (Conflict, NotFound) as error:  # raised before anything is written
+            acted.append(_refused(session, run_id, phase_id, str(error)))
+            continue
+        acted.append(PhaseActed(phase_id=phase_id, done=True, state=change.state))
+        pauses_after = phase if change.ends(phase) else pauses_after
+    if any(each.done for each in acted):
+        _settle(session, run_id, change, pauses_after)
+    return acted
+
+
+def pause_after(
+    session: Session, run_id: str, phase_id: str, *, pause: bool = True, actor: str, now: datetime,
+    reason: str | None = None,
 ) -> Phase:  # fmt: skip
+    """Whether the run pauses when this phase has ended; one that waits in GATE has not. Raises Conflict when it has."""
+    phase = get(session, run_id, phase_id, lock=True)
+    if pause and phase.state in lifecycle.ENDED_STATES:
+        raise Conflict(
+            f"phase {phase_id} of run {run_id} is {phase.state}: it has ended, and nothing can be paused after it. "
+            f"`autopack run pause {run_id}` pauses the run now."
+        )
+    if phase.pause_after == pause:
+        return phase
+    session.execute(
+        update(PhaseRow)
+        .where(PhaseRow.run_id == run_id, PhaseRow.phase_id == phase_id)
+        .values(pause_after=pause, updated_at=now)
+    )
+    events.record(
+        session, run_id=run_id, phase_id=phase_id, kind="pause_after", actor=actor, now=now, pause=pause, reason=reason
+    )  # fmt: skip
+    return get(session, run_id, phase_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Change:
+    """A person's word about a phase, and what the phase becomes by it."""
+
+    action: PhaseAction
+    actor: str
+    now: datetime
+    reason: str | None
+
+    @property
+    def state(self) -> PhaseState:
+        return PhaseState.QUEUED if self.action is PhaseAction.REQUEUE else PhaseState.SKIPPED
+
+    @property
+    def allowed(self) -> frozenset[PhaseState]:
+        return lifecycle.REQUEUEABLE if self.action is PhaseAction.REQUEUE else lifecycle.SKIPPABLE
+
+    @property
+    def values(self) -> dict[str, Any]:
+        common = {"state": self.state, "updated_at": self.now, "not_before": None, "pause_after": False}
+        if self.action is PhaseAction.SKIP:
+            return {**common, "completed_at": self.now}
+        return {**common, "attempts": 0, "completed_at": None, "requeued_after": _LAST_NUMBER}
+
+    def ends(self, phase: Phase) -> bool:
+        """Whether the run is to pause because this phase, as it was, has ended by it."""
+        return self.action is PhaseAction.SKIP and phase.pause_after
+
+
+def _changed_alone(session: Session, run_id: str, phase_id: str, change: _Change) -> Phase:
+    phase = _changed(session, run_id, phase_id, change)
+    _settle(session, run_id, change, phase if change.ends(phase) else None)
+    return get(session, run_id, phase_id)
+
+
+def _changed(session: Session, run_id: str, phase_id: str, change: _Change) -> Phase:
+    """The phase as it was. Raises Conflict where its state forbids the change."""
     phase = get(session, run_id, phase_id, lock=True)
     changed = session.execute(
         update(PhaseRow)
-        .where(PhaseRow.run_id == run_id, PhaseRow.phase_id == phase_id, PhaseRow.state.in_(allowed))
-        .values(state=state, updated_at=now, not_before=None, **values)
+        .where(PhaseRow.run_id == run_id, PhaseRow.phase_id == phase_id, PhaseRow.state.in_(change.allowed))
+        .values(**change.values)
         .returning(PhaseRow.id)
     ).first()
     if changed is None:
         raise Conflict(
-            f"phase {phase_id} of run {run_id} is {phase.state}; only {', '.join(sorted(allowed))} can become {state}"
+            f"phase {phase_id} of run {run_id} is {phase.state}; "
+            f"only {', '.join(sorted(change.allowed))} can become {change.state}"
         )
-    reason = f"the phase was {'requeued' if state is PhaseState.QUEUED else 'skipped'} by {actor}"
-    requests.void(session, run_id, phase_id, reason=reason, actor=actor, now=now)
+    what = "requeued" if change.action is PhaseAction.REQUEUE else "skipped"
+    requests.void(
+        session, run_id, phase_id, reason=f"the phase was {what} by {change.actor}", actor=change.actor, now=change.now
+    )  # fmt: skip
     events.record(
-        session, run_id=run_id, phase_id=phase_id, kind="phase_state", actor=actor, now=now, state=state
-    )
-    if state is PhaseState.QUEUED:
-        runs.reopen(session, run_id, actor=actor, now=now)
-    runs.settle(session, run_id, actor=actor, now=now)
-    return get(session, run_id, phase_id)
+        session, run_id=run_id, phase_id=phase_id, kind="phase_state", actor=change.actor, now=change.now,
+        state=change.state, reason=change.reason,
+    )  # fmt: skip
+    return phase
+
+
+def _refused(session: Session, run_id: str, phase_id: str, why: str) -> PhaseActed:
+    found = session.scalar(_ROW, {"run": run_id, "phase": phase_id})
+    state = None if found is None else PhaseState(found.state)
+    return PhaseActed(phase_id=phase_id, done=False, state=state, detail=why)
+
+
+def _settle(session: Session, run_id: str, change: _Change, pauses_after: Phase | None) -> None:
+    if change.state is PhaseState.QUEUED:
+        runs.reopen(session, run_id, actor=change.actor, now=change.now)
+    runs.settle(session, run_id, actor=change.actor, now=change.now, pauses_after=pauses_after)

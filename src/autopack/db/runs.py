@@ -1,6 +1,6 @@
-"""Runs: made from a plan, read, paused, resumed, cancelled, and settled from what their phases became."""
+"""Runs: made from a plan, read, paused, resumed, cancelled, changed, and settled from what their phases became."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from autopack.db import events, requests
 from autopack.db.tables import PhaseDependencyRow, PhaseRow, RunRow, TierRow
 from autopack.domain import lifecycle
-from autopack.domain.phases import FailureKind, PhaseState, Run, RunState, StateCause
+from autopack.domain.phases import FailureKind, Phase, PhaseState, Run, RunState, StateCause
 from autopack.domain.plan import Plan, content_hash
 from autopack.errors import Conflict, NotFound
 
@@ -107,17 +107,38 @@ def row(session: Session, run_id: str, *, lock: bool = False) -> RunRow:
 def get(session: Session, run_id: str) -> Run:
     """The run with its phases counted by state."""
     found = row(session, run_id)
-    counts = session.execute(
-        select(PhaseRow.state, func.count()).where(PhaseRow.run_id == run_id).group_by(PhaseRow.state)
-    ).all()
-    return to_domain(found, {str(state): int(count) for state, count in counts})
+    return to_domain(found, phase_counts(session, [run_id]).get(run_id, {}))
 
 
-def page(session: Session, *, after: str | None, limit: int) -> list[Run]:
+def phase_counts(session: Session, run_ids: Collection[str]) -> dict[str, dict[str, int]]:
+    """By run and state, what there is."""
+    rows = session.execute(
+        select(PhaseRow.run_id, PhaseRow.state, func.count())
+        .where(PhaseRow.run_id.in_(run_ids))
+        .group_by(PhaseRow.run_id, PhaseRow.state)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for run_id, state, count in rows:
+        found.setdefault(run_id, {})[str(state)] = int(count)
+    return found
+
+
+def page(
+    session: Session, *, state: RunState | None = None, q: str | None = None, after: str | None, limit: int
+) -> list[Run]:
+    """In order of run_id. `q` is a part of the id or of the goal, in upper or lower case."""
     query = select(RunRow).order_by(RunRow.id).limit(limit)
+    if state is not None:
+        query = query.where(RunRow.state == state)
+    if q is not None:
+        query = query.where(
+            RunRow.id.icontains(q, autoescape=True) | RunRow.goal.icontains(q, autoescape=True)
+        )
     if after is not None:
         query = query.where(RunRow.id > after)
-    return [to_domain(each, {}) for each in session.scalars(query)]
+    rows = session.scalars(query).all()
+    counts = phase_counts(session, [each.id for each in rows])
+    return [to_domain(each, counts.get(each.id, {})) for each in rows]
 
 
 def to_domain(row: RunRow, counts: dict[str, int]) -> Run:
@@ -133,9 +154,9 @@ def to_domain(row: RunRow, counts: dict[str, int]) -> Run:
 
 def set_state(
     session: Session, run_id: str, state: RunState, *, actor: str, now: datetime,
-    cause: StateCause | None = None, reason: str | None = None,
+    cause: StateCause | None = None, reason: str | None = None, said: str | None = None,
 ) -> None:  # fmt: skip
-    """Writes a state that differs from the present one, with its event."""
+    """Writes a state that differs from the present one, with its event; that has what a person `said`, else the reason."""
     changed = session.execute(
         update(RunRow)
         .where(RunRow.id == run_id, RunRow.state != state)
@@ -147,33 +168,69 @@ def set_state(
     )  # fmt: skip
     if changed.first() is not None:
         events.record(
-            session, run_id=run_id, kind="run_state", actor=actor, now=now, state=state, reason=reason
+            session, run_id=run_id, kind="run_state", actor=actor, now=now, state=state, reason=said or reason
         )
 
 
 def pause(
-    session: Session, run_id: str, *, actor: str, now: datetime, cause: StateCause, reason: str
-) -> None:
+    session: Session, run_id: str, *, actor: str, now: datetime, cause: StateCause = StateCause.PERSON,
+    reason: str | None = None,
+) -> None:  # fmt: skip
     """No phase of the run is claimed from now on; what is executing ends as it would."""
     found = row(session, run_id, lock=True)
     if found.state in lifecycle.DONE_STATES:
         raise Conflict(f"run {run_id} is {found.state}; there is nothing to pause")
+    reason = reason or f"by {actor}"
     set_state(session, run_id, RunState.PAUSED, actor=actor, now=now, cause=cause, reason=reason)
 
 
-def resume(session: Session, run_id: str, *, caps: dict[str, Any], actor: str, now: datetime) -> None:
+def resume(
+    session: Session, run_id: str, *, caps: Mapping[str, Any] | None = None, actor: str, now: datetime,
+    reason: str | None = None,
+) -> None:  # fmt: skip
     """Goes on with a PAUSED run; `caps` (columns of the run) replace the present ones."""
     found = row(session, run_id, lock=True)
     if found.state != RunState.PAUSED:
         raise Conflict(f"run {run_id} is {found.state}, not PAUSED")
-    if caps:
-        session.execute(update(RunRow).where(RunRow.id == run_id).values(**caps))
-        events.record(session, run_id=run_id, kind="caps_changed", actor=actor, now=now, **caps)
-    set_state(session, run_id, RunState.RUNNING, actor=actor, now=now)
+    _write(session, found, caps or {}, actor=actor, now=now, reason=reason)
+    set_state(session, run_id, RunState.RUNNING, actor=actor, now=now, said=reason)
     settle(session, run_id, actor=actor, now=now)
 
 
-def cancel(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
+def change(
+    session: Session, run_id: str, changes: Mapping[str, Any], *, actor: str, now: datetime, reason: str | None = None
+) -> None:  # fmt: skip
+    """What `changes` names (`control.CHANGEABLE`) is so from the next claim and the next model call on; None takes away."""
+    found = row(session, run_id, lock=True)
+    if found.state in lifecycle.DONE_STATES:
+        raise Conflict(
+            f"run {run_id} is {found.state}; there is nothing left to change. Requeue a phase of it first."
+        )
+    _write(session, found, changes, actor=actor, now=now, reason=reason)
+
+
+def _write(
+    session: Session, found: RunRow, changes: Mapping[str, Any], *, actor: str, now: datetime, reason: str | None
+) -> None:  # fmt: skip
+    changed = {
+        name: [getattr(found, name), value]
+        for name, value in changes.items()
+        if getattr(found, name) != value
+    }
+    if not changed:
+        return
+    values = {name: after for name, (_, after) in changed.items()}
+    if "max_phases" in changed and found.max_phases is None:
+        # Claims count for a run that has such a cap, and only then.
+        started = select(func.count()).where(PhaseRow.run_id == found.id, PhaseRow.started_at.is_not(None))
+        values["phases_started"] = started.scalar_subquery()
+    session.execute(update(RunRow).where(RunRow.id == found.id).values(updated_at=now, **values))
+    events.record(
+        session, run_id=found.id, kind="run_changed", actor=actor, now=now, changes=changed, reason=reason
+    )
+
+
+def cancel(session: Session, run_id: str, *, actor: str, now: datetime, reason: str | None = None) -> None:
     """Queued and waiting phases are CANCELLED now; an executing one is told at its next renewal.
 
     A run that is paused for a cap ends as DONE_FAILED_BUDGET_EXHAUSTED: the work left was not afforded.
@@ -186,15 +243,17 @@ def cancel(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
     session.execute(
         update(PhaseRow)
         .where(PhaseRow.run_id == run_id, PhaseRow.state.in_([PhaseState.QUEUED, PhaseState.GATE]))
-        .values(state=PhaseState.CANCELLED, updated_at=now, completed_at=now)
+        .values(state=PhaseState.CANCELLED, pause_after=False, updated_at=now, completed_at=now)
     )
     requests.void(session, run_id, None, reason=f"the run was cancelled by {actor}", actor=actor, now=now)
     cause = StateCause(found.state_cause) if found.state_cause else None
     state = lifecycle.given_up(RunState(found.state), cause)
+    why = reason
     if state is RunState.CANCELLED:
-        set_state(session, run_id, state, actor=actor, now=now, cause=StateCause.PERSON)
+        cause = StateCause.PERSON
     else:
-        set_state(session, run_id, state, actor=actor, now=now, cause=cause, reason=found.state_reason)
+        why = found.state_reason  # the cap that was the end of it
+    set_state(session, run_id, state, actor=actor, now=now, cause=cause, reason=why, said=reason)
 
 
 def advance(session: Session, run_id: str, commit: str, *, holds: Collection[str]) -> None:
@@ -206,12 +265,20 @@ def advance(session: Session, run_id: str, commit: str, *, holds: Collection[str
         session.execute(update(RunRow).where(RunRow.id == run_id).values(head_commit=commit))
 
 
-def settle(session: Session, run_id: str, *, actor: str, now: datetime) -> None:
-    """Writes what the run is now that some phase of it has changed."""
+def settle(
+    session: Session, run_id: str, *, actor: str, now: datetime, pauses_after: Phase | None = None
+) -> None:
+    """Writes what the run is now that some phase of it has changed.
+
+    `pauses_after` has ended just now, and a person wished to look before the run goes on, if there is more of it.
+    """
     found = row(session, run_id, lock=True)
-    state = lifecycle.run_state(RunState(found.state), _states(session, run_id))
+    state, cause, reason = lifecycle.run_state(RunState(found.state), _states(session, run_id)), None, None
+    if pauses_after is not None and state not in lifecycle.DONE_STATES:
+        state, cause = RunState.PAUSED, StateCause.PERSON
+        reason = f"phase {pauses_after.phase_id} has ended, and the run was to pause after it"
     if state != found.state:
-        set_state(session, run_id, state, actor=actor, now=now)
+        set_state(session, run_id, state, actor=actor, now=now, cause=cause, reason=reason)
 
 
 def reopen(session: Session, run_id: str, *, actor: str, now: datetime) -> None:

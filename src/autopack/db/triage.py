@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_, u
 from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.orm import aliased
 
-from autopack.db import phases
+from autopack.db import events, phases
 from autopack.db.tables import AttemptRow, PhaseRow, RunRow, TriageItemRow, TriageSessionRow
 from autopack.domain.phases import AttemptOutcome, FailureKind, JsonObject, PhaseState, RunState
 from autopack.domain.triage import Candidate, Item, Key, Session, failure_class
@@ -18,15 +18,20 @@ _SHOWN_CHARS = 300
 _FAILED = (AttemptOutcome.FAILED, AttemptOutcome.LOST)
 
 
-def open_session(session: DatabaseSession, session_id: str, options: JsonObject, *, now: datetime) -> Session:
+def open_session(
+    session: DatabaseSession, session_id: str, options: JsonObject, *, now: datetime, actor: str = "autopack"
+) -> Session:
     """Begins a session, or goes on with one under these options. Raises Conflict where it has ended."""
     found = session.get(TriageSessionRow, session_id, with_for_update=True)
     if found is None:
         found = TriageSessionRow(session_id=session_id, options=options, created_at=now, updated_at=now)
         session.add(found)
+        _record(session, "triage_begun", session_id, actor=actor, now=now, options=options)
     elif found.ended_at is not None:
         raise Conflict(f"triage session {session_id} has ended ({found.reason}); begin a new one")
     else:
+        if found.reason is not None:  # a repeat of the same request is no second beginning
+            _record(session, "triage_begun", session_id, actor=actor, now=now, options=options)
         found.options, found.reason, found.updated_at = options, None, now
     session.flush()
     return _session(found)
@@ -45,13 +50,24 @@ def page(session: DatabaseSession, *, unfinished: bool, limit: int) -> list[Sess
     return [_session(row) for row in session.scalars(newest)]
 
 
-def stop(session: DatabaseSession, session_id: str, *, reason: str, ended: bool, now: datetime) -> Session:
+def stop(
+    session: DatabaseSession, session_id: str, *, reason: str, ended: bool, now: datetime, actor: str = "autopack"
+) -> Session:  # fmt: skip
     """Why a call of the session stopped; `ended` where nothing is left to try. A repeat changes nothing."""
     found = _row(session, session_id, lock=True)
     if found.ended_at is None:
+        if ended or found.reason != reason:
+            _record(session, "triage_stopped", session_id, actor=actor, now=now, reason=reason, ended=ended)
         found.reason, found.updated_at, found.ended_at = reason, now, now if ended else None
         session.flush()
     return _session(found)
+
+
+def _record(
+    session: DatabaseSession, kind: str, session_id: str, *, actor: str, now: datetime, **detail: Any
+) -> None:
+    """A session is about phases of several runs, so its events are of none."""
+    events.record(session, run_id=None, kind=kind, actor=actor, now=now, session_id=session_id, **detail)
 
 
 def items(session: DatabaseSession, session_id: str, *, after: int, limit: int) -> list[Item]:

@@ -68,10 +68,10 @@ def _position(after: str, length: int) -> list[str]:
 
 def _selected(session: Session, by: Grouping, selection: UsageSelection) -> Select[Any]:
     """One row per call, with its names and its figures. A name that is unknown is empty."""
-    model = _bare(_Table.model)
+    model = bare(_Table.model)
     names: dict[str, ColumnElement[Any] | InstrumentedAttribute[str]] = {
         "run_id": func.coalesce(_Table.run_id, ""), "phase_id": func.coalesce(_Table.phase_id, ""),
-        "role": _Table.role, "provider": _Table.provider, "model": model, "day": _day(session),
+        "role": _Table.role, "provider": _Table.provider, "model": model, "day": day(session, _Table.created_at),
     }  # fmt: skip
     source = _Table.cost_source + case(
         (_Table.price_table_version.is_(None), ""), else_=literal(" ") + _Table.price_table_version
@@ -99,16 +99,17 @@ def _wanted(selection: UsageSelection, model: ColumnElement[str]) -> list[Column
     return found
 
 
-def _bare(model: Any) -> ColumnElement[str]:
+def bare(model: Any) -> ColumnElement[str]:
     """As `bare_model`: a call without an answer is kept as openai:NAME, an answered one as NAME."""
     named = [(model.startswith(vendor), func.substr(model, len(vendor) + 1)) for vendor in _VENDORS]
     return case(*named, else_=model)
 
 
-def _day(session: Session) -> ColumnElement[str]:
+def day(session: Session, moment: Any, *, with_hour: bool = False) -> ColumnElement[str]:
+    """In UTC: "2026-03-01", or "2026-03-01 14"."""
     if session.get_bind().dialect.name == "sqlite":
-        return func.substr(_Table.created_at, 1, 10)  # kept as text, in UTC
-    return func.to_char(func.timezone("UTC", _Table.created_at), "YYYY-MM-DD")
+        return func.substr(moment, 1, 13 if with_hour else 10)  # kept as text, in UTC
+    return func.to_char(func.timezone("UTC", moment), "YYYY-MM-DD HH24" if with_hour else "YYYY-MM-DD")
 
 
 def _totals(calls: Subquery, keys: Sequence[ColumnElement[Any]], *wanted: ColumnElement[bool]) -> Select[Any]:

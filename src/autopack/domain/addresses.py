@@ -24,3 +24,9 @@ def shown_address(url: str) -> str:
     """Without what may be secret in it: user, password, query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def shown_host(url: str) -> str:
+    """The same without its path, which of a webhook is as secret as a password."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))

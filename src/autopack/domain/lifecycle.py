@@ -25,6 +25,8 @@ _ASKS = "\nA person is needed: change what is in the way and requeue the phase, 
 _GIVEN_BACK = frozenset({AttemptOutcome.INTERRUPTED, AttemptOutcome.DEFERRED})
 REQUEUEABLE = frozenset({PhaseState.FAILED, PhaseState.SKIPPED, PhaseState.CANCELLED, PhaseState.GATE})
 SKIPPABLE = frozenset({PhaseState.QUEUED, PhaseState.FAILED, PhaseState.GATE, PhaseState.CANCELLED})
+ENDED_STATES = frozenset({PhaseState.COMPLETE, PhaseState.FAILED, PhaseState.SKIPPED, PhaseState.CANCELLED})
+"""No try of such a phase is under way or to come, unless a person queues it anew. One in GATE will go on."""
 DONE_STATES = frozenset(state for state in RunState if state.startswith("DONE_")) | {RunState.CANCELLED}
 GIVEN_UP = frozenset({RunState.CANCELLED, RunState.DONE_FAILED_BUDGET_EXHAUSTED})
 """A person ended the run with work left."""
@@ -44,8 +46,13 @@ def settle(
     """What the phase becomes once an attempt has ended. A try that was given back is not counted.
 
     `before` is how the try before this one failed, since a person queued the phase last; `spared` gives back a try
-    that would be counted by its outcome.
+    that would be counted by its outcome. A wish to pause after the phase holds until it has ended.
     """
+    after = _settled(phase, outcome, now, before=before, spared=spared)
+    return replace(after, pause_after=False) if after.state in ENDED_STATES else after
+
+
+def _settled(phase: Phase, outcome: Outcome, now: datetime, *, before: Failure | None, spared: bool) -> Phase:
     phase = replace(phase, updated_at=now, not_before=None)
     if outcome.passed:
         return replace(

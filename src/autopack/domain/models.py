@@ -10,7 +10,8 @@ from autopack.domain.edits.plan import Format
 from autopack.domain.messages import Role
 from autopack.errors import InvalidInput
 
-_NAME = re.compile(r"(openai|anthropic):\S+")
+NAME_PATTERN = r"(openai|anthropic):\S+"
+_NAME = re.compile(NAME_PATTERN)
 _KEYS = ("category", "attempt", "ladder", "format", "output_limit")
 DEFAULT = "default"
 FORMATS = tuple(Format)

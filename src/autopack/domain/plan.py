@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 
 from autopack.domain.phases import Scope
@@ -64,18 +64,23 @@ def problems(plan: Plan) -> list[str]:
     """What is wrong with the plan as a whole: duplicates, dangling or backward references, cycles, unsafe paths."""
     found = _duplicates("tier", [tier.tier_id for tier in plan.tiers])
     found += _duplicates("phase", [phase.phase_id for _, phase in plan.phases()])
-    if found:
-        return found
+    ids_are_clear = not found
     tier_of = {phase.phase_id: position for position, phase in plan.phases()}
     for position, phase in plan.phases():
-        for wanted in phase.depends_on:
-            if wanted not in tier_of:
-                found.append(f"phase {phase.phase_id} depends on {wanted}, which is not in the plan")
-            elif tier_of[wanted] > position:
-                found.append(f"phase {phase.phase_id} depends on {wanted}, which is in a later tier")
-        found += _duplicates(f"phase {phase.phase_id}: depends_on", list(phase.depends_on))
+        if ids_are_clear:
+            found += _dependency_problems(phase, position, tier_of)
         found += _path_problems(phase)
-    return found or _cycles(plan)
+    return found + (_cycles(plan) if ids_are_clear else [])
+
+
+def _dependency_problems(phase: PhasePlan, position: int, tier_of: Mapping[str, int]) -> list[str]:
+    found = []
+    for wanted in phase.depends_on:
+        if wanted not in tier_of:
+            found.append(f"phase {phase.phase_id} depends on {wanted}, which is not in the plan")
+        elif tier_of[wanted] > position:
+            found.append(f"phase {phase.phase_id} depends on {wanted}, which is in a later tier")
+    return found + _duplicates(f"phase {phase.phase_id}: depends_on", list(phase.depends_on))
 
 
 def _duplicates(what: str, ids: list[str]) -> list[str]:
@@ -104,7 +109,8 @@ def _path_problems(phase: PhasePlan) -> list[str]:
 
 def _cycles(plan: Plan) -> list[str]:
     """Kahn's algorithm: what cannot be ordered is on a cycle or behind one."""
-    waiting = {phase.phase_id: set(phase.depends_on) for _, phase in plan.phases()}
+    known = {phase.phase_id for _, phase in plan.phases()}
+    waiting = {phase.phase_id: known.intersection(phase.depends_on) for _, phase in plan.phases()}
     dependents: dict[str, list[str]] = {phase_id: [] for phase_id in waiting}
     for phase_id, wanted in waiting.items():
         for each in wanted:

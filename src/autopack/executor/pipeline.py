@@ -199,6 +199,8 @@ class Pipeline:
         if strangers := {change.path for change in changes} - {change.path for change in proposal.changes}:
             told = f"the tree changed outside the plan: {', '.join(sorted(strangers))}"
             raise PhaseFailed(FailureKind.INTERNAL_ERROR, told)
+        diff = await self.git.diff(ground.base, tree, MAX_CHANGE_BYTES)
+        record.shows(diff)
         phase, ignored = claim.phase, ground.ignored(change.path for change in changes)
         found = policy.check_changes(
             changes, phase.scope, ground.policy, ground.modes, phase.task_category, ignored=ignored
@@ -209,7 +211,6 @@ class Pipeline:
                 checks=_NOT_RUN, reviews=(), violations=violations, missing=(), policy=ground.policy
             )
             raise PhaseFailed.blocked(record.judged.verdict)
-        diff = await self.git.diff(ground.base, tree, MAX_CHANGE_BYTES)
         return Work(
             ground=ground, proposal=proposal, tree=tree, changes=tuple(changes), diff=diff, violations=violations,
             planned=_only_planned(proposal.violations, violations, changes),

@@ -10,6 +10,7 @@ from autopack.domain import audit, edits
 from autopack.domain.audit import Judged
 from autopack.domain.edits import EditPlan
 from autopack.domain.gate import Review
+from autopack.domain.kept_diff import readable_diff
 from autopack.domain.phases import AttemptOutcome, FailureKind, JsonObject, Outcome
 from autopack.executor.failure import PhaseFailed
 from autopack.executor.ground import Ground
@@ -30,6 +31,8 @@ class Record:
     plan_hash: str | None = None
     result_tree: str | None = None
     changes: tuple[JsonObject, ...] | None = None
+    diff: str | None = None
+    """Without secrets, and bounded: what it changed, for a person to read."""
     check_report: JsonObject | None = None
     reviews: tuple[Review, ...] = ()
     auditors: int = 1
@@ -57,13 +60,16 @@ class Record:
         self.result_tree = tree
         self.changes = tuple(await git.stored_changes(base, tree))
 
+    def shows(self, diff: str) -> None:
+        self.diff = readable_diff(diff, self.redact)
+
     def outcome(self, outcome: AttemptOutcome, *, reason: str | None = None, **more: Any) -> Outcome:
         """The end of the attempt. What secrets a check printed or a model repeated are not kept."""
         return Outcome(
             outcome=outcome, reason=None if reason is None else self.redact(reason), base_commit=self.base_commit,
             policy_hash=self.policy_hash, inputs_hash=self.inputs_hash,
             plan=None if "approval" in more else self.plan,  # the request holds it
-            plan_hash=self.plan_hash, result_tree=self.result_tree, changes=self.changes,
+            plan_hash=self.plan_hash, result_tree=self.result_tree, changes=self.changes, diff=self.diff,
             check_report=self._clean(_without_excess(self.check_report)), approval_void_reason=self.void_reason,
             review=self._clean(audit.reviews_to_json(self.reviews)),
             verdict=None if self.judged is None else self._clean(audit.verdict_to_json(self.judged)), **more,
@@ -79,7 +85,8 @@ class Record:
                 retryable=False,
             )
         return {
-            "reasons": [self.redact(reason) for reason in self.judged.verdict.reasons], "plan": self.plan, "diff": _bounded(self.redact(diff)),
+            "reasons": [self.redact(reason) for reason in self.judged.verdict.reasons], "plan": self.plan,
+            "diff": readable_diff(diff, self.redact, MAX_STORED_DIFF_CHARS),
             "diff_hash": diff_hash(diff), "base_commit": ground.base, "policy_hash": ground.policy.hash,
             "checks_hash": checks_hash, "timeout_minutes": ground.policy.approval_timeout_minutes,
             "on_timeout": ground.policy.on_approval_timeout,
@@ -110,9 +117,3 @@ def diff_hash(diff: str) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _bounded(diff: str) -> str:
-    if len(diff) <= MAX_STORED_DIFF_CHARS:
-        return diff
-    return f"{diff[:MAX_STORED_DIFF_CHARS]}\n[cut: {len(diff)} characters in all; the plan is stored whole]\n"

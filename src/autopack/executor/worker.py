@@ -2,20 +2,19 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import count
 
 import anyio
-from anyio.abc import TaskGroup
 
 from autopack.client import AutopackClient
 from autopack.clock import Clock
 from autopack.domain.phases import (
     AttemptOutcome,
     Claim,
-    FailureKind,
     Idle,
     IdleReason,
     Outcome,
@@ -24,22 +23,24 @@ from autopack.domain.phases import (
 )
 from autopack.errors import (
     AutopackError,
-    BudgetReached,
     InvalidInput,
     LeaseLost,
-    ModelError,
     ModelNotReady,
     WorkspaceRefused,
 )
-from autopack.executor.failure import unanswered, without_report
+from autopack.executor.attempt import AttemptRunner
+from autopack.executor.failure import without_report
+from autopack.executor.lease import ASK_SECONDS, Leases
 from autopack.executor.liveness import is_dead
 from autopack.executor.pipeline import PhaseRunner
+from autopack.executor.slots import Slots
 from autopack.schemas import ClaimAnswer, ClaimBody, FinishAnswer
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+"""A drain that waits for a later moment looks up so often: a person may have cancelled the run, or queued other phases."""
 LONGEST_WAIT = timedelta(seconds=90)
-FINISH_SECONDS = 15.0
 _WAITED_FOR = frozenset({IdleReason.EXECUTING, IdleReason.NOT_BEFORE})
 
 
@@ -58,7 +59,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Something to show: `kind` is claimed, step, finished, waiting, batch or recovered."""
+    """Something to show: `kind` is claimed, step, finished, waiting, batch, recovered or note."""
 
     kind: str
     phase_id: str | None = None
@@ -95,30 +96,25 @@ class _Batch:
         self.taken -= 1
 
 
-@dataclass(kw_only=True)
-class _Lease:
-    """What the renewals found out while the phase ran."""
-
-    lost: bool = False
-    cancelled: bool = False
-
-
 class Worker:
     """One per process; every batch and every phase of the drain uses the same client and pipeline."""
 
     def __init__(
         self, client: AutopackClient, runner: PhaseRunner, *, name: str, clock: Clock, lease_seconds: float = 60.0,
         base_commit: str | None = None, report: Callable[[Progress], None] = lambda _: None,
-        redact: Callable[[str], str] = lambda text: text,
+        redact: Callable[[str], str] = lambda text: text, ask_seconds: float = ASK_SECONDS,
     ) -> None:  # fmt: skip
         self._client = client
-        self._runner = runner
+        self._attempts = AttemptRunner(client, runner, redact=redact)
+        self._leases = Leases(
+            client, lease_seconds=lease_seconds, ask_seconds=ask_seconds, on_concurrency=self._resize
+        )
+        self._slots: Slots | None = None
         self._name = name
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._base_commit = base_commit
         self._report = report
-        self._redact = redact
         self._stop: str | None = None
         self._error: AutopackError | None = None
         self._changed = anyio.Event()
@@ -158,40 +154,50 @@ class Worker:
     async def _batch(self, request: Request, drained: Drained) -> None:
         batch = _Batch(request=request, drained=drained)
         with one_error():
-            async with anyio.create_task_group() as slots:
-                for _ in range(max(1, request.concurrency)):
-                    slots.start_soon(self._slot_or_stop, batch)
+            async with anyio.create_task_group() as group:
+                # Of one named phase there is no second to take, whatever the run should have.
+                self._slots = Slots(
+                    group, partial(self._slot_or_stop, batch), default=request.concurrency,
+                    is_fixed=request.phase_id is not None,
+                )  # fmt: skip
+        self._slots = None
         if self._error is not None:
             raise self._error
 
-    async def _slot_or_stop(self, batch: _Batch) -> None:
+    def _resize(self, concurrency: int | None) -> None:
+        if self._slots is not None:
+            self._slots.resize(concurrency)
+
+    async def _slot_or_stop(self, batch: _Batch, slots: Slots) -> None:
         """What one phase finds wrong with the environment ends the drain, but not the calls that others have paid for."""
         try:
             with one_error():
-                await self._slot(batch)
+                await self._slot(batch, slots)
         except (ModelNotReady, WorkspaceRefused) as error:
             self._error = self._error or error
             self.stop(str(error))
 
-    async def _slot(self, batch: _Batch) -> None:
+    async def _slot(self, batch: _Batch, slots: Slots) -> None:
         answer: ClaimAnswer | None = None
         while True:
             if answer is None:
-                if self._stop is not None or not batch.take():
+                if self._stop is not None or slots.are_too_many or not batch.take():
                     return
                 answer = await self._claim(batch.request)
             if answer.claim is not None and self._stop is not None:
-                await self._give_back(answer.claim, "the drain was told to stop")
+                await self._attempts.give_back(answer.claim, "the drain was told to stop")
                 return
             if answer.claim is not None:
-                answer = await self._run_and_finish(answer.claim, batch)
+                batch.drained.idle = None  # where another slot found nothing to do, there is more by now
+                slots.resize(answer.claim.run.concurrency)
+                answer = await self._run_and_finish(answer.claim, batch, slots)
                 if (idle := _end_of_one(batch)) is None:
                     continue
             else:
                 idle = answer.idle
                 batch.give_back()
             assert idle is not None
-            if not await self._wait(idle, batch.request.run_id):
+            if not await self._wait(idle, batch.request):
                 batch.drained.idle = idle
                 return
             answer = None
@@ -202,7 +208,7 @@ class Worker:
             return await self._client.claim(self._claim_body(request))
         raise AssertionError("unreachable")
 
-    async def _run_and_finish(self, claim: Claim, batch: _Batch) -> ClaimAnswer | None:
+    async def _run_and_finish(self, claim: Claim, batch: _Batch, slots: Slots) -> ClaimAnswer | None:
         """The answer to the next claim, when the batch has room for one."""
         self._report(
             Progress(
@@ -212,10 +218,14 @@ class Worker:
                 phase=claim.phase,
             )
         )
-        outcome = await self._run(claim)
+        lease = self._leases.open(claim)
+        try:
+            outcome = await self._attempts.run(claim, lease, partial(self._step, claim))
+        finally:
+            self._leases.close(lease)
         if outcome is None:
             return None
-        following = self._following(outcome, batch)
+        following = self._following(outcome, batch, slots)
         try:
             with anyio.CancelScope(
                 shield=True
@@ -241,13 +251,13 @@ class Worker:
                 claim.attempt_id, claim.lease_token, without_report(outcome, error), following
             )
 
-    def _following(self, outcome: Outcome, batch: _Batch) -> ClaimBody | None:
+    def _following(self, outcome: Outcome, batch: _Batch, slots: Slots) -> ClaimBody | None:
         """The next claim, to go along with the end of this attempt; None when this end decides whether there is one."""
         request = batch.request
         may_be_last = request.phase_id is not None or (
             request.stop_on_first_failure and outcome.outcome is AttemptOutcome.FAILED
         )
-        if self._stop is not None or may_be_last or not batch.take():
+        if self._stop is not None or may_be_last or slots.are_too_many or not batch.take():
             return None
         return self._claim_body(request)
 
@@ -259,93 +269,7 @@ class Worker:
         if batch.request.stop_on_first_failure and phase.state is PhaseState.FAILED:
             self.stop(f"phase {phase.phase_id} failed, and --stop-on-first-failure was given")
 
-    async def _run(self, claim: Claim) -> Outcome | None:
-        """The outcome of one attempt; None when the phase is no longer ours."""
-        lease = _Lease()
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._keep_alive, claim, lease, group)
-                outcome = await self._judged(claim, lease)
-                group.cancel_scope.cancel()
-                return outcome
-        except* LeaseLost:
-            log.warning("lease lost", extra={"run_id": claim.phase.run_id, "phase_id": claim.phase.phase_id})
-        if lease.cancelled:
-            return Outcome(outcome=AttemptOutcome.CANCELLED, reason="the run was cancelled")
-        return None
-
-    async def _judged(self, claim: Claim, lease: _Lease) -> Outcome:
-        """Runs the phase. What is wrong with the environment gives the phase back and goes on up."""
-        try:
-            return await self._runner.run(claim, lambda step: self._step(claim, step))
-        except BudgetReached as error:
-            return await self._out_of_budget(claim, error)
-        except ModelError as error:
-            return unanswered(error, self._redact)
-        except AutopackError as error:
-            return await self._stopped_by(claim, error)
-        except anyio.get_cancelled_exc_class():
-            if not (lease.lost or lease.cancelled):
-                await self._give_back(claim, "interrupted")
-            raise
-        except Exception as error:
-            log.exception("phase failed unexpectedly", extra={"phase_id": claim.phase.phase_id})
-            reason = self._redact(f"{type(error).__name__}: {error}")
-            return Outcome(
-                outcome=AttemptOutcome.FAILED, failure_kind=FailureKind.INTERNAL_ERROR, reason=reason
-            )
-
-    async def _stopped_by(self, claim: Claim, error: AutopackError) -> Outcome:
-        """Raises what ends the drain, once the phase is given back."""
-        if isinstance(error, InvalidInput):
-            # Something of this phase that the queue cannot hold: no other phase has to do with it.
-            log.error("what the phase brought was refused", exc_info=error)
-            return Outcome(
-                outcome=AttemptOutcome.FAILED, failure_kind=FailureKind.INTERNAL_ERROR, reason=self._redact(str(error))
-            )  # fmt: skip
-        if not isinstance(error, LeaseLost):
-            await self._give_back(claim, str(error))
-        raise error
-
-    async def _out_of_budget(self, claim: Claim, error: BudgetReached) -> Outcome:
-        """The phase waits: for a person where the run was paused, else for calls of other phases to give back what they held."""
-        paused = await self._client.report_budget(claim.attempt_id, claim.lease_token, str(error))
-        return Outcome(
-            outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.BUDGET, reason=str(error),
-            retry_after_seconds=None if paused else POLL_SECONDS,
-        )  # fmt: skip
-
-    async def _give_back(self, claim: Claim, reason: str) -> None:
-        """The try is not counted. Shielded: a phase that is left behind would wait for its lease to end."""
-        outcome = Outcome(
-            outcome=AttemptOutcome.INTERRUPTED, failure_kind=FailureKind.INTERRUPTED, reason=reason
-        )
-        with anyio.move_on_after(FINISH_SECONDS, shield=True), suppress(AutopackError):
-            await self._client.finish(claim.attempt_id, claim.lease_token, outcome)
-
-    async def _keep_alive(self, claim: Claim, lease: _Lease, group: TaskGroup) -> None:
-        ends = anyio.current_time() + self._lease_seconds
-        while True:
-            await anyio.sleep(self._lease_seconds / 3)
-            started = anyio.current_time()
-            answer = None
-            try:
-                # Cut off from the queue for longer than the lease, the phase is another's: the work stops.
-                with anyio.move_on_after(ends - started):
-                    answer = await self._client.renew(
-                        claim.attempt_id, claim.lease_token, self._lease_seconds
-                    )
-                if answer is None:
-                    raise LeaseLost(f"the lease of attempt {claim.attempt_id} could not be renewed in time")
-            except LeaseLost:
-                lease.lost = True
-                raise
-            ends = started + self._lease_seconds
-            if answer.cancelled:
-                lease.cancelled = True
-                group.cancel_scope.cancel()
-
-    async def _wait(self, idle: Idle, run_id: str) -> bool:
+    async def _wait(self, idle: Idle, request: Request) -> bool:
         """Whether asking again is worth it, after the wait; False when the drain has nothing left to do."""
         if idle.reason not in _WAITED_FOR:
             return False
@@ -353,10 +277,9 @@ class Worker:
         if idle.reason is IdleReason.NOT_BEFORE and left > LONGEST_WAIT:
             return False
         if idle.reason is IdleReason.EXECUTING:
-            await self._resume_dead_workers(run_id)
+            await self._resume_dead_workers(request.run_id)
         self._report(Progress(kind="waiting", detail=idle.detail))
-        seconds = POLL_SECONDS if idle.reason is IdleReason.EXECUTING else max(0.01, left.total_seconds())
-        with anyio.move_on_after(seconds):
+        with anyio.move_on_after(_pause_seconds(idle, left.total_seconds(), request)):
             await self._changed.wait()
         return True
 
@@ -373,6 +296,14 @@ class Worker:
             run_id=request.run_id, phase_id=request.phase_id, force=request.force, worker=self._name,
             lease_token=self._clock.new_id(), lease_seconds=self._lease_seconds, base_commit=self._base_commit,
         )  # fmt: skip
+
+
+def _pause_seconds(idle: Idle, left: float, request: Request) -> float:
+    if idle.reason is IdleReason.EXECUTING:
+        return POLL_SECONDS
+    # A phase that was named is claimed whenever it is asked for, due or not.
+    most = LOOK_SECONDS if request.phase_id is None else left
+    return max(0.01, min(left, most))
 
 
 _END_OF_ONE = {

@@ -191,15 +191,29 @@ class ClaimAnswer(BaseModel):
     idle: Idle | None = None
 
 
+MAX_STEP_CHARS = 200
+
+
+def _short(text: str) -> str:
+    return _nfc(text)[:MAX_STEP_CHARS]  # to compose some characters makes more of them
+
+
 class RenewBody(Body):
+    """Sent about once a second. `step` is what is being done, in a few words; left out, it is as it was."""
+
     lease_token: Token
     lease_seconds: Seconds = 60.0
+    step: Annotated[str, StringConstraints(max_length=MAX_STEP_CHARS), AfterValidator(_short)] | None = None
 
 
 class RenewAnswer(BaseModel):
+    """At least two thirds of the lease asked for are left."""
+
     lease_expires_at: datetime
     cancelled: bool
     """The run was cancelled: stop the work and finish with the outcome CANCELLED."""
+    concurrency: int | None = None
+    """How many phases of the run the worker should have under way; None leaves it to the worker."""
 
 
 _LONGEST = {

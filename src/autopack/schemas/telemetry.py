@@ -73,6 +73,8 @@ class EstimatorVersionBody(Body):
     coefficients: JsonObject
     data_hash: Digest
     metrics: JsonObject = {}
+    by: PersonName = "a person"
+    reason: Text | None = None
 
     def to_domain(self) -> NewVersion:
         coefficients = Coefficients.from_json(self.coefficients)
@@ -87,6 +89,7 @@ class DailyCapsBody(Body):
     token_cap: Count | None = None
     cost_cap_usd: Dollars | None = None
     by: PersonName = "a person"
+    reason: Text | None = None
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:

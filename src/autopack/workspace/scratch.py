@@ -52,12 +52,20 @@ def sweep_leftovers() -> int:
     Only such as this user owns and whose owner, written in them, is certainly dead on this machine.
     """
     swept = 0
+    for directory in leftovers():
+        _remove(directory)
+        swept += not directory.exists()
+    return swept
+
+
+def leftovers() -> list[Path]:
+    """What `sweep_leftovers` would remove."""
+    found = []
     for directory in _ours(Path(tempfile.gettempdir()).resolve()):
         owner = _owner(directory)
         if owner and is_dead(owner):
-            _remove(directory)
-            swept += not directory.exists()
-    return swept
+            found.append(directory)
+    return found
 
 
 def _ours(temporary: Path) -> Iterator[Path]:

@@ -36,6 +36,27 @@ _VARIABLE = (
     "python"  # in the place of a program a variable mostly names an interpreter: $(PYTHON) run_tests.py
 )
 _SETS = re.compile(r"[A-Za-z_]\w*=.*")
+_OF_THE_SHELL = frozenset(
+    (
+        "!",
+        "{",
+        "}",
+        "if",
+        "then",
+        "else",
+        "elif",
+        "fi",
+        "for",
+        "while",
+        "until",
+        "do",
+        "done",
+        "case",
+        "esac",
+        "in",
+    )
+)
+_PLAIN = re.compile(r"[\w./+-]+")
 _FROM_PYTHON = re.compile(r"python|pypy")
 _BUILDS = re.compile(r"(?:^|[\s;&|(])(make|gmake|npm|pnpm|yarn|bun)(?=[\s;&|)]|$)")
 _INCLUDES = re.compile(r"^\s*-?s?include\s+(.+)$", re.M)
@@ -54,6 +75,18 @@ def programs(command: str) -> frozenset[str]:
         else:
             found |= {posixpath.normpath(posixpath.join(directory, each)) for each in _of(words)}
     return frozenset(found)
+
+
+def started(command: str) -> list[str]:
+    """The programs of its simple commands, as they are named there; what the shell works out itself is not among them."""
+    found = []
+    for words in _simple_commands(command):
+        named = next(
+            (word for word in words if not _SETS.fullmatch(word) and word not in _OF_THE_SHELL), None
+        )
+        if named is not None and _PLAIN.fullmatch(named):
+            found.append(named)
+    return list(dict.fromkeys(found))
 
 
 def uses_a_build_file(command: str) -> bool:
