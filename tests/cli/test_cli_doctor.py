@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,14 @@ def path(sqlite_url: str) -> Path:
     return Path(sqlite_url.removeprefix("sqlite:///"))
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary directory of this test's own: the machine's may hold what others left."""
+    directory = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    return directory
+
+
 def dead_worker() -> str:
     """The name of a process that has been, and is gone."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
@@ -52,16 +61,13 @@ def claim(path: Path, **more: Any) -> None:
         Queue(database).claim(**more)
 
 
-def test_a_doctor_finds_what_a_killed_drain_left_and_gives_it_back(
-    shell, seed, path: Path, tmp_path: Path, monkeypatch
-):
+def test_a_doctor_finds_what_a_killed_drain_left_and_gives_it_back(shell, seed, path: Path, temporary: Path):
     seed(plan(phases=[phase("p1"), phase("p2")]))
     claim(path, worker=dead_worker(), lease_seconds=1e9, base_commit=None)
-    monkeypatch.setattr(scratch.tempfile, "gettempdir", lambda: str(tmp_path))
-    left = tmp_path / "autopack-check-left"
+    left = temporary / "autopack-check-left"
     left.mkdir()
     (left / ".owner").write_text(dead_worker())
-    mine = tmp_path / "autopack-check-mine"
+    mine = temporary / "autopack-check-mine"
     mine.mkdir()
     scratch.mark_owner(mine)
 
