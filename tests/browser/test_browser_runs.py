@@ -130,6 +130,11 @@ def test_requests_are_decided_by_keyboard(office: Office, chromium: Browser):
     first, second = office.request("keys-1"), office.request("keys-2")
     with watched(chromium) as page:
         page.goto(f"{office.url}/ui/approvals?run=keys-1")
+        tops = page.locator(f"#request-{first} pre.diff span").evaluate_all(
+            "lines => lines.map(line => line.getBoundingClientRect().top)"
+        )
+        assert len(tops) > 2, "the diff has lines"
+        assert tops == sorted(set(tops)), "and each is below the one before"
         page.locator("#by").fill("Ada")
         page.locator("#by").press("Escape")
         page.locator("h1").click()

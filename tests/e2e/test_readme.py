@@ -53,7 +53,7 @@ def test_every_command_works_in_order(clone: Path) -> None:
     assert "governance-demo" in (clone / "report.html").read_text(encoding="utf-8")
     assert page.split("#")[0].strip() == "autopack serve"
     # Eight seconds are the middle of the demo on a machine that has nothing else to do.
-    until = "until autopack run show telemetry-collection-v4 2>&1 | grep -q COMPLETE; do sleep 0.2; done"
+    until = "until autopack run show telemetry-collection-v4 2>&1 | grep -q 'COMPLETE, .*QUEUED'; do sleep 0.2; done"
     assert "10 COMPLETE" in shell(clone, exported + "\n" + kill.replace("sleep 8", until))
     drained = shell(clone, own)
     assert "DONE_SUCCESS; 1 COMPLETE" in drained

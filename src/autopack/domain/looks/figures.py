@@ -30,7 +30,7 @@ def headline(found: Digest) -> str:
     needed = len(found.needs_you)
     you = f"{needed} {'thing needs' if needed == 1 else 'things need'} you" if needed else "nothing needs you"
     done, failed = found.counts["finished"], found.counts["failed"]
-    return f"{you}; {done} phases complete, {failed} failed; {tokens(found.spent)} tokens, {dollars(found.spent)}"
+    return f"{you}; {count(done, 'phase')} complete, {failed} failed; {tokens(found.spent)} tokens, {dollars(found.spent)}"
 
 
 def _and_unknown(calls: int) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from autopack.domain.looks.words import count
+from autopack.domain.looks.words import count, span
 
 _MANY = 3  # finished phases of this run, from which on no other run is asked
 
@@ -86,7 +86,8 @@ def _time(mine: Past, others: Past, open_phases: int, lanes: int) -> tuple[float
     if not past.timed_phases:
         return None, "time: unknown, no phase has finished yet"
     each = past.time.total_seconds() / past.timed_phases
-    told = f"time: {each:.1f} s a phase, from {count(past.timed_phases, 'finished phase')} {whose}, {lanes} at once"
+    pace = f"{each:.1f} s" if each < 10 else span(timedelta(seconds=each))
+    told = f"time: {pace} a phase, from {count(past.timed_phases, 'finished phase')} {whose}, {lanes} at once"
     return round(each * open_phases / lanes, 1), told
 
 
