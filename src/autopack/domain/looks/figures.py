@@ -2,6 +2,7 @@
 
 from autopack.domain import money
 from autopack.domain.looks.digest import Digest, RunDigest, Spent
+from autopack.domain.looks.words import count
 
 
 def tokens(spent: Spent) -> str:
