@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help demo test check fmt docs migrate serve drain bench lock install clean
+.PHONY: help demo test check types fmt docs migrate serve drain bench lock install clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -36,8 +36,10 @@ test: $(DEV_STAMP)
 check: $(DEV_STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory -j 2 types test
+
+types: $(DEV_STAMP)
 	@$(BIN)/mypy
-	@$(MAKE) --no-print-directory test
 
 ## make fmt       put the code into the project's format
 fmt: $(DEV_STAMP)

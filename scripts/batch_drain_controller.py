@@ -1,8 +1,6 @@
 """Tries failed phases of all runs again, sample first. The same as `autopack triage`."""
 
-import sys
-
-from autopack.cli import main
+from autopack.__main__ import entry
 
 if __name__ == "__main__":
-    sys.exit(main(["triage", *sys.argv[1:]]))
+    entry("triage")

@@ -1,8 +1,6 @@
 """Seeds the telemetry collection run: ten phases under examples/telemetry_utils/. The same as `autopack seed-telemetry`."""
 
-import sys
-
-from autopack.cli import main
+from autopack.__main__ import entry
 
 if __name__ == "__main__":
-    sys.exit(main(["seed-telemetry", *sys.argv[1:]]))
+    entry("seed-telemetry")

@@ -1,8 +1,6 @@
 """Writes the token estimation events as NDJSON or CSV. The same as `autopack telemetry export`."""
 
-import sys
-
-from autopack.cli import main
+from autopack.__main__ import entry
 
 if __name__ == "__main__":
-    sys.exit(main(["telemetry", "export", *sys.argv[1:]]))
+    entry("telemetry", "export")

@@ -1,8 +1,6 @@
 """Drains one phase and says whether it left telemetry behind. The same as `autopack probe`."""
 
-import sys
-
-from autopack.cli import main
+from autopack.__main__ import entry
 
 if __name__ == "__main__":
-    sys.exit(main(["probe", *sys.argv[1:]]))
+    entry("probe")

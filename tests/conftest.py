@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -23,6 +24,8 @@ _OURS = ("AUTOPACK_", "DATABASE_URL", "TELEMETRY_", "OPENAI_", "ANTHROPIC_")
 def pytest_configure() -> None:
     # Modules and thousands of collected tests stay: to look through them again and again took a tenth of the time.
     gc.set_threshold(50_000)
+    # A shell that starts this in the background has SIGINT ignored, which every program that is tried would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

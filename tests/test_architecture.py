@@ -252,7 +252,7 @@ def test_every_test_asserts_something(path: Path):
 def says_something(node: ast.AST) -> bool:
     text = ast.unparse(node)
     return any(isinstance(each, ast.Assert) for each in ast.walk(node)) or bool(
-        re.search(r"raises\(|warns\(|fail\(|assert_", text)
+        re.search(r"raises\(|warns\(|fail\(|assert_|expect\(.*\)\.(?:not_)?to_", text)
     )
 
 
@@ -278,5 +278,5 @@ IMPLIED = {"reject_unstorable"}
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=name_of)
 def test_a_script_is_a_name_for_a_command(path: Path):
     imported = {name for name in modules_imported_by(path) if name.split(".")[0] == "autopack"}
-    assert imported == {"autopack.cli.main"}
+    assert imported == {"autopack.__main__.entry"}
     assert len(path.read_text().splitlines()) <= 15

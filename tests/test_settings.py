@@ -219,3 +219,14 @@ def test_a_key_does_not_show_in_what_is_printed(monkeypatch: pytest.MonkeyPatch)
     shown = f"{load_settings()!r} {load_settings()}"
     assert "verysecret" not in shown
     assert "alsosecret" not in shown
+
+
+def test_a_line_of_env_that_cannot_be_read_is_told_once_in_our_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / ".env").write_text('A=1\nthis is = not "ok\n"quux\nDATABASE_URL=sqlite:///mine.db\n')
+    for _ in range(2):
+        assert choose_database(None, {}, tmp_path).url == "sqlite:///mine.db"
+    assert choose_telemetry_database({}, tmp_path) is None
+    told = f"{tmp_path / '.env'} has lines that are no NAME=value, which are left out: 2"
+    assert [(each.name, each.getMessage()) for each in caplog.records] == [("autopack.settings", told)]

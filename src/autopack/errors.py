@@ -78,6 +78,12 @@ class DatabaseRefused(NotReady):
     code = "database_refused"
 
 
+class DatabaseReplaced(DatabaseRefused):
+    """The file is gone, or is not the one that was opened: what is done on is known to nobody."""
+
+    code = "database_replaced"
+
+
 class DatabaseBusy(NotReady):
     """The database chose this request to give way to another (a deadlock). Nothing was done; ask again."""
 

@@ -3,19 +3,22 @@
 Seen only by `main`, `cli` and `bootstrap`; everything else receives plain values.
 """
 
+import logging
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from autopack.errors import DatabaseRefused, UsageError
 
+log = logging.getLogger(__name__)
 PROJECT_MARKS = ("autopack.toml", "pyproject.toml", ".git")
 DEFAULT_DATABASE = "autopack.db"
 
@@ -159,11 +162,21 @@ def _in_dotenv(dotenv: Path, name: str) -> str | None:
     if not dotenv.is_file():
         return None
     try:
-        return dotenv_values(dotenv, interpolate=False).get(name)
+        with dotenv.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
     except (OSError, UnicodeDecodeError) as error:
         raise DatabaseRefused(
             f"{dotenv} cannot be read ({error}), and it may name the database. Mend it, or move it away."
         ) from None
+    if wrong := [str(binding.original.line) for binding in bindings if binding.error]:
+        _tell_once(f"{dotenv} has lines that are no NAME=value, which are left out: {', '.join(wrong[:5])}")
+    return {binding.key: binding.value for binding in bindings}.get(name)
+
+
+@cache
+def _tell_once(text: str) -> None:
+    """The file is read for each name that is looked for in it."""
+    log.warning(text)
 
 
 def _masked(url: str) -> str:

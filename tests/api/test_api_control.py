@@ -5,12 +5,13 @@ from typing import Any
 import httpx
 import pytest
 
+from autopack import __version__
 from autopack.client import AutopackClient
 from autopack.domain.phases import PhaseState, RunState
 from autopack.errors import Conflict, InvalidInput, NotFound
-from autopack.schemas import ActorBody, DecideBody, ResumeBody
+from autopack.schemas import ActorBody, DecideBody, PlanBody, ResumeBody
 from tests.api.conftest import Desk
-from tests.support import phase
+from tests.support import phase, plan
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,8 @@ async def test_what_is_named_changes_and_null_takes_away(client: AutopackClient,
     "changes",
     [{}, {"concurrency": 0}, {"concurrency": 257}, {"concurrency": True}, {"builder_model": "gpt"}, {"token_cap": 0},
      {"builder_model": "openai:a b"}, {"max_phases": 1.5}, {"cost_cap_usd": -1.0}, {"goal": "other"},
-     {"builder_model": "openai:\0"}, {"builder_model": f"openai:{'x' * 200}"}],
+     {"builder_model": "openai:\0"}, {"builder_model": "openai:a\x1b[2J"}, {"builder_model": "openai:\u202eab"}, {"by": "a\nb", "token_cap": 5},
+     {"by": "a\x1b[2Jb", "token_cap": 5}, {"builder_model": f"openai:{'x' * 200}"}],
     ids=repr,
 )  # fmt: skip
 async def test_wrong_changes_are_refused_and_change_nothing(
@@ -54,6 +56,17 @@ async def test_wrong_changes_are_refused_and_change_nothing(
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     events = (await http.get("/runs/r1/events")).json()
     assert [event["kind"] for event in events] == ["run_created"]
+
+
+async def test_the_record_names_who_made_a_run_and_with_what(client: AutopackClient) -> None:
+    made = PlanBody.model_validate(plan())
+    with pytest.raises(InvalidInput, match="by: "):
+        await client.create_run(made, by="x" * 201)
+    with pytest.raises(InvalidInput, match="by: "):
+        await client.create_run(made, by="Ann\x00")
+    await client.create_run(made, by="Zoë 王")
+    (event,) = await client.events("r1")
+    assert event.actor == f"Zoë 王 (127.0.0.1 autopack/{__version__})"
 
 
 async def test_a_run_that_is_over_or_not_there_is_not_changed(client: AutopackClient, desk: Desk) -> None:

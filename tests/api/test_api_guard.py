@@ -127,6 +127,18 @@ async def test_only_loopback_needs_no_key_and_a_wrong_one_is_always_refused(keye
             assert KEY not in response.text
 
 
+async def test_a_wrong_key_leaves_a_trace_and_the_guess_none(
+    keyed: FastAPI, caplog: pytest.LogCaptureFixture
+):
+    async with raw(keyed, OUTSIDE) as http:
+        await http.get("/identity", headers={"x-api-key": KEY})
+        assert not caplog.records
+        await http.get("/identity", headers={"x-api-key": f"{KEY}x"})
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("WARNING", "a wrong API key was sent from 203.0.113.5, for the API")
+    ]
+
+
 async def test_a_key_with_odd_bytes_is_wrong_and_no_error(keyed: FastAPI):
     async with raw(keyed) as http:
         response = await http.get("/identity", headers=[(b"x-api-key", b"\xff\xfe\xe9")])

@@ -339,7 +339,7 @@ WRONG_ENVIRONMENT: list[tuple[dict[str, str], int, tuple[str, ...]]] = [
     ({"DATABASE_URL": "sqlite:///:memory:"}, REFUSED, ("names no file", "must outlive its process")),
     ({"DATABASE_URL": "nonsense"}, REFUSED, ("cannot be read", "sqlite:///FILE")),
     ({"DATABASE_URL": "sqlite:////nowhere/at/all.db"}, REFUSED, ("there is no database at /nowhere/at/all.db", "autopack migrate")),
-    ({"DATABASE_URL": "sqlite:////etc/hostname"}, REFUSED, ("/etc/hostname is not a SQLite database",)),
+    ({"DATABASE_URL": "sqlite:////etc/hostname"}, REFUSED, ("/etc/hostname is not a SQLite database. Is this the file you meant? Name another",)),
     ({"DATABASE_URL": "sqlite:////etc"}, REFUSED, ("/etc is not a file",)),
     ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/n"}, REFUSED, ("postgresql", "cannot be reached")),
     ({"AUTOPACK_REPLAY": "", "AUTOPACK_MODEL": "gpt-something"}, REFUSED, ("'gpt-something' names no model", "openai:NAME")),

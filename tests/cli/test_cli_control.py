@@ -94,8 +94,14 @@ def test_several_phases_are_changed_at_once(shell: Any, seed: Any) -> None:
     assert [(each["phase_id"], each["done"], each["state"]) for each in acted] == [
         ("p1", True, "QUEUED"), ("p2", True, "QUEUED"),
     ]  # fmt: skip
-    assert json.loads(shell("phase", "skip", "r1", "p1", "--json").out)["state"] == "SKIPPED"
-    assert shell("phase", "skip", "r1", "p1").code == 3
+    one = {"phase_id": "p1", "done": True, "state": "SKIPPED", "detail": None}
+    assert json.loads(shell("phase", "skip", "r1", "p1", "--json").out) == [one]
+    ended = shell("phase", "skip", "r1", "p1")
+    assert (ended.code, ended.out, "p1 of run r1 is SKIPPED" in ended.err) == (3, "", True)
+    ended = shell("phase", "skip", "r1", "p1", "--json")
+    (told,) = json.loads(ended.out)
+    assert (ended.code, told["done"], told["state"]) == (3, False, "SKIPPED")
+    assert "p1 of run r1 is SKIPPED" in told["detail"]
     ended = shell("phase", "requeue", "r1", "--failed", "--json")
     assert (ended.code, json.loads(ended.out)) == (0, [])
     assert "no phase of run r1 is FAILED" in ended.err
@@ -115,7 +121,7 @@ def test_the_run_pauses_after_a_phase_and_those_that_failed_are_requeued_togethe
     assert shell("drain", "--run-id", "r1").code == 1
     ended = shell("phase", "requeue", "r1", "--failed")
     assert (ended.code, ended.out) == (0, "p2  QUEUED\n")
-    assert "1 of 1 phases requeued" in ended.err
+    assert "1 of 1 phase requeued" in ended.err
     assert shell("phase", "pause-after", "r1", "p1").code == 3
     assert "r1  RUNNING" in shell("run", "list", "--state", "running", "--q", "TEST").out
     assert shell("run", "list", "--q", "nothing like it").out == "no such runs\n"

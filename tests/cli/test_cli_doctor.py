@@ -171,6 +171,19 @@ def test_a_doctor_finds_damage_inside(shell, seed, path: Path):
     assert "autopack restore BACKUP" in found["database"][0]["fix"]
 
 
+def test_a_doctor_offers_no_change_of_what_is_not_ours(shell, path: Path):
+    path.unlink(missing_ok=True)
+    assert findings(shell("doctor", "--json"))["database"][0]["fix"].startswith("autopack migrate, where")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE notes (line TEXT)")
+    (told,) = findings(shell("doctor", "--json"))["database"]
+    assert ("belongs to another program" in told["detail"], told["fix"]) == (True, None)
+    path.write_text("Dear diary,\n" * 500)
+    (told,) = findings(shell("doctor", "--json"))["database"]
+    assert "is not a SQLite database. Is this the file you meant?" in told["detail"]
+    assert told["fix"].endswith("--replace, where this is the file you meant")
+
+
 def test_a_doctor_asks_a_server(shell, seed, path: Path, sqlite_url: str, tmp_path: Path, monkeypatch):
     seed(plan())
     claim(path, worker="elsewhere", lease_seconds=1e-3, base_commit=None)
@@ -212,11 +225,11 @@ def test_a_backup_and_its_way_back(shell, seed, path: Path, tmp_path: Path):
     refused = shell("restore", told["path"])
     assert (refused.code, "--replace" in refused.err) == (3, True)
     back = json.loads(shell("restore", told["path"], "--replace", "--by", "ann", "--json").out)
-    assert (back["epoch"], back["epoch_before"], back["needs_migration"]) == (2, 1, False)
+    assert (back["epoch"] > 10**12, back["epoch_before"], back["needs_migration"]) == (True, 1, False)
     assert Path(back["kept"]).is_file()
     assert rows(path, "phases")[0]["state"] == "QUEUED"
     assert rows(path, "events")[-1]["actor"].startswith("ann (")
-    assert shell("identity").out.splitlines()[1] == "epoch: 2"
+    assert shell("identity").out.splitlines()[1] == f"epoch: {back['epoch']}"
     again = shell("drain", "--run-id", "r1")
     assert again.code == 0, "what was done since is done again, on a branch that has it already"
 

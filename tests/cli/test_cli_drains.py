@@ -134,7 +134,11 @@ def test_a_provider_that_asks_for_an_hour_ends_a_drain_with_75(shell, seed, monk
     monkeypatch.delenv("AUTOPACK_REPLAY")
     monkeypatch.setenv("AUTOPACK_MODEL", "openai:busy")
     monkeypatch.setenv("AUTOPACK_BASE_URL", busy_provider)
-    record = drained(shell, 75)
+    shell("run", "set", "r1", "--model", "openai:asked")
+    ended = shell("drain", "--run-id", "r1", "--json")
+    assert "model: openai:asked, audited by openai:busy" in ended.err
+    record = done_record(ended.out)
+    assert (ended.code, record["exit_code"]) == (75, 75)
     assert "due at" in record["reason"]
     assert record["attempts"] == [{"phase_id": "p1", "outcome": "DEFERRED"}]
     assert record["phases"][0]["attempts"] == 0, "waiting spends no attempt"

@@ -11,20 +11,28 @@ import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 from typer.main import get_command
 
 import autopack
+from autopack.bootstrap import open_client
 from autopack.cli import app
 from autopack.cli.commands import COMMANDS
+from autopack.cli.common import connection_for
+from autopack.cli.display import open_display
 from autopack.cli.json_shapes import SHAPES, VALUES
 from autopack.cli.lazy import first_line
 from autopack.cli.reference import reference
+from autopack.cli.tables import phase_table
 from autopack.errors import BY_CODE
+from autopack.executor.worker import Progress
 from tests.support import (
     ROOT,
+    TELEMETRY_RUN,
     clean_environment,
     command,
     done_record,
@@ -246,6 +254,38 @@ def test_ctrl_c_lets_the_phase_end_and_once_more_gives_it_back(
     assert states == {"p1": state, "p2": "QUEUED"}
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        command("autopack", "--help"),
+        command("drain_one_phase.py"),
+        [str(Path(sys.executable).with_name("autopack")), "--help"],
+    ],
+    ids=["module", "script", "console script"],
+)
+def test_ctrl_c_while_modules_are_imported_ends_quietly(tmp_path: Path, begun: list[str]):
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = subprocess.run(
+        begun, env=clean_environment(PYTHONPATH=str(tmp_path)), capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_ends_a_demo_with_the_run_that_it_met(tmp_path: Path):
+    demo = start_warm("autopack", "demo", "--directory", str(tmp_path / "demo"), "--json", cwd=tmp_path)
+    try:
+        told(demo, "telemetry-p1-string-util: claimed")
+        demo.send_signal(signal.SIGINT)
+        out, err = demo.communicate(timeout=60)
+    finally:
+        demo.kill()
+    assert demo.returncode == 130, err
+    done = done_record(out)
+    assert (done["exit_code"], [each["run"]["run_id"] for each in done["runs"]]) == (130, [TELEMETRY_RUN])
+    assert "Traceback" not in err
+
+
 # Streams
 
 
@@ -311,6 +351,27 @@ def test_a_narrow_terminal_of_an_old_console_shows_the_work(shell, seed, termina
     assert max(map(len, shown)) <= 40
 
 
+def test_a_note_stays_on_the_terminal(seed, terminal, monkeypatch, sqlite_url):
+    """The status line shows it until the next step only."""
+    monkeypatch.setenv("TERM", "xterm")
+    seed(plan())
+
+    async def noted() -> None:
+        connection, settings = connection_for(None, True, sqlite_url, banner=False)
+        async with (
+            open_client(connection, settings) as client,
+            open_display(client, await client.run("r1")) as report,
+        ):
+            report(Progress(kind="note", detail="another model builds"))
+
+    def shell() -> Any:
+        anyio.run(noted)
+        return SimpleNamespace(code=0)
+
+    _, sent = terminal(shell)
+    assert "another model builds" in [line.strip("\r") for line in PLAIN.sub("", sent).splitlines()]
+
+
 def test_a_dumb_terminal_gets_plain_lines(shell, seed, terminal, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     seed(plan())
@@ -318,3 +379,18 @@ def test_a_dumb_terminal_gets_plain_lines(shell, seed, terminal, monkeypatch):
     assert code == 0
     assert "\x1b" not in sent
     assert "p1: COMPLETE" in sent
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_long_reason_is_cut_visibly_on_a_terminal_and_read_whole_by_a_program(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+):
+    reason = f"{'a rather long reason ' * 9}ends here"
+    failed = SimpleNamespace(
+        phase_id="p1", tier_id="T1", state="FAILED", attempts=1, max_attempts=3, tokens_used=0, result_commit=None,
+        failure_kind="checks_failed", failure_reason=f"{reason}\nand its log",
+    )  # fmt: skip
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    row = phase_table([failed]).splitlines()[1]
+    assert row.endswith("...") if is_terminal else row.endswith(reason)
+    assert "log" not in row

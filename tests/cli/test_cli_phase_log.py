@@ -126,7 +126,7 @@ def test_on_a_terminal_nothing_that_a_model_wrote_acts(shell, done, monkeypatch:
     assert shell("phase", "diff", "r1", "p1").out == DIFF, "a pipe gets it as it is"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     shown = shell("phase", "diff", "r1", "p1", "--attempt", "1").out
-    assert "\x1b[32m+title \\x1b]0;owned\\x07 \\x9b31m \\x202ereversed\x1b[m\n" in shown
+    assert "\x1b[32m+title \\x1b]0;owned\\x07 \\x9b31m \\u202ereversed\x1b[m\n" in shown
     assert shown.endswith("\x1b[31m-old\x1b[m\n")
     monkeypatch.setenv("NO_COLOR", "1")
     plain = shell("phase", "diff", "r1", "p1").out

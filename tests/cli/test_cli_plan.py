@@ -1,5 +1,6 @@
 """`autopack plan`: every problem in one go and by its place; the same plan in three formats; lists made into plans."""
 
+import getpass
 import io
 import json
 import sys
@@ -130,7 +131,7 @@ def test_what_cannot_be_read_is_said_in_every_format(shell, file):
 def test_a_plan_may_come_from_stdin(shell, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf" + TOML.encode())))
     assert shell("plan", "validate", "-", "--format", "toml").out.startswith(
-        "stdin is valid: run r1, 1 tiers, 1 phases"
+        "stdin is valid: run r1, 1 tier, 1 phase,"
     )
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TOML.encode())))
     ended = shell("run", "create", "-")
@@ -158,8 +159,9 @@ def test_a_list_becomes_a_run(shell, file, tmp_path: Path):
     told = json.loads(ended.out)
     assert (told["phases"], told["done"], told["notes"], told["output"]) == (1, 1, [], str(out))
     assert told["plan"]["run_id"] == "to-do"
-    assert "read the plan before you run it" in ended.err
-    assert "run to-do created: 1 phases" in shell("run", "create", out).out
+    assert "1 task became a phase; 1 was done already. Their words" in ended.err
+    assert "run to-do created: 1 phase (" in shell("run", "create", out).out
+    assert f"  {getpass.getuser()} (127.0.0.1 autopack/" in shell("run", "events", "to-do").out
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_file_is_written_whole_and_never_over_another_unasked(shell: Shell, tm
         (["-o", "missing/file"], "no directory"),
         (["-o", "."], "is no file"),
         (["-o", os.devnull, "--overwrite"], "is no file"),
-        (["--since", "yesterday"], "is no moment"),
+        (["--since", "some day"], "is no moment"),
         (["--until", "99999999d"], "is no moment"),
         (["--since", "2026-01-02", "--until", "2026-01-01"], "nothing lies between"),
         (["--run-id", ""], "run_id"),

@@ -85,16 +85,23 @@ def test_a_call_says_in_words_what_it_did_and_how_to_go_on(shell, failed):
     assert ended.code == 0
     tried, sums, last = ended.out.splitlines()
     assert tried.startswith("a/p1  FAILED -> COMPLETE, 1 attempt in ")
-    assert sums == "tried 1: 1 COMPLETE; +2 calls, +1 estimation events"
+    assert sums == "tried 1: 1 COMPLETE; +2 calls, +1 estimation event"
     session_id = last.rpartition(" ")[2]
     assert "go on with --resume" in last
     assert "a/p1: trying sample" in ended.err
     ended = shell("triage", "--resume", session_id)
     assert (ended.code, "a/p2  FAILED -> COMPLETE" in ended.out) == (0, True)
-    assert "1 phases were asked for" in ended.out, "the session keeps its options"
+    assert "1 phase was asked for" in ended.out, "the session keeps its options"
     assert "nothing is left to try" in shell("triage", "--resume", "--batch-size", "5").out
     again = shell("triage", "--resume", session_id)
     assert (again.code, "has ended" in again.err) == (3, True)
+
+
+def test_a_model_that_a_person_named_for_a_run_is_told(shell, failed):
+    failed("a", "p1", "p2")
+    shell("phase", "requeue", "a", "p1")
+    shell("run", "set", "a", "--model", "openai:x")
+    assert "a: note run a asks for openai:x" in shell("triage").err
 
 
 def test_a_dry_run_shows_the_order_and_writes_nothing(shell, failed):

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from autopack.db import approvals, daily, estimators, phases, runs
+from autopack.db import approvals, calls, daily, estimators, phases, runs
 from autopack.db.approvals import Decision
 from autopack.db.tables import ApprovalRequestRow, AttemptRow, EventRow, RunRow
 from autopack.domain.control import PhaseAction
 from autopack.domain.estimate import SHIPPED
-from autopack.domain.phases import AttemptOutcome, FailureKind, IdleReason, PhaseState, RunState
-from autopack.errors import Conflict, LeaseLost, NotFound
+from autopack.domain.phases import AttemptOutcome, FailureKind, IdleReason, PhaseState, RunState, StateCause
+from autopack.errors import BudgetReached, Conflict, LeaseLost, NotFound
 from tests.db.support_queue import ON_BOTH, Queue
 from tests.support import phase, plan
 
@@ -155,7 +155,7 @@ def test_a_phase_that_waits_for_a_person_has_not_ended(queue: Queue, approved: b
     assert queue.run()["state"] == RunState.PAUSED
 
 
-def test_a_skip_ends_a_phase_and_a_requeue_forgets_the_wish(queue: Queue) -> None:
+def test_a_skip_ends_a_phase_after_which_the_run_pauses(queue: Queue) -> None:
     seeded(queue)
     pause_after(queue)
     with queue.session() as session:
@@ -163,10 +163,6 @@ def test_a_skip_ends_a_phase_and_a_requeue_forgets_the_wish(queue: Queue) -> Non
     assert (skipped.pause_after, queue.run()["state"]) == (False, RunState.PAUSED)
     with queue.session() as session:
         runs.resume(session, "r1", actor=WHO, now=queue.now)
-        phases.requeue(session, "r1", "p1", actor=WHO, now=queue.now)
-    queue.finish(queue.claim(), **ASKS)
-    pause_after(queue)
-    with queue.session() as session:
         assert phases.requeue(session, "r1", "p1", actor=WHO, now=queue.now).pause_after is False
     assert told(queue, "phase_state")[0] == ("r1", WHO, {"state": "SKIPPED", "reason": "not now"})
 
@@ -251,3 +247,75 @@ def test_what_concerns_all_runs_is_told_as_well(queue: Queue) -> None:
     assert told(queue, "daily_caps_changed") == [(None, WHO, changed)]
     assert told(queue, "estimator_activated") == [], "it was in force"
     assert queue.rows(RunRow) == []
+
+
+@ON_BOTH
+@pytest.mark.parametrize("of_the_day", [False, True], ids=["run", "day"])
+def test_a_cap_that_is_raised_before_the_refusal_is_told_pauses_nothing(
+    queue: Queue, of_the_day: bool
+) -> None:
+    seeded(queue)
+
+    def cap(tokens: int) -> None:
+        if of_the_day:
+            with queue.session() as session:
+                daily.set_caps(session, token_cap=tokens, actor=WHO, now=queue.now)
+        else:
+            change(queue, token_cap=tokens)
+
+    cap(500)
+    claim, request = queue.claim(), queue.request()
+    with pytest.raises(BudgetReached) as refused, queue.session() as session:
+        calls.reserve(session, claim.attempt_id, claim.lease_token, request, now=queue.now)
+
+    def paused() -> bool:
+        with queue.session() as session:
+            return calls.pause_for_budget(
+                session, claim.attempt_id, str(refused.value), request=request, now=queue.now
+            )
+
+    cap(100_000)
+    assert not paused()
+    assert queue.run()["state"] == RunState.RUNNING
+    cap(600)
+    assert paused()
+    assert "600 tokens" in queue.run()["state_reason"], "the cap as it is, not as it was"
+
+
+@ON_BOTH
+def test_a_person_who_pauses_a_run_that_a_cap_holds_is_heard(queue: Queue) -> None:
+    """Else whoever raises the cap would resume what another wished to stop."""
+    seeded(queue, max_phases=1)
+    queue.finish(queue.claim())
+    assert queue.idle().reason is IdleReason.BUDGET
+
+    def pause() -> None:
+        with queue.session() as session:
+            runs.pause(session, "r1", actor=WHO, now=queue.now, reason="hands off")
+
+    pause()
+    pause()
+    run = queue.run()
+    assert (run["state_cause"], run["state_reason"]) == (StateCause.PERSON, "hands off")
+    assert queue.idle().reason is IdleReason.PAUSED
+    assert [actor for _, actor, detail in told(queue, "run_state") if detail["state"] == "PAUSED"] == [
+        "autopack",
+        WHO,
+    ]
+    with queue.session() as session:
+        runs.cancel(session, "r1", actor=WHO, now=queue.now)
+    assert queue.run()["state"] == RunState.CANCELLED
+
+
+@ON_BOTH
+def test_who_wished_to_look_after_a_phase_still_does_when_it_is_tried_again_instead_of_approved(
+    queue: Queue,
+) -> None:
+    seeded(queue)
+    claim = queue.claim()
+    pause_after(queue)
+    queue.finish(claim, **ASKS)
+    with queue.session() as session:
+        assert phases.requeue(session, "r1", "p1", actor=WHO, now=queue.now).pause_after
+    queue.finish(queue.claim())
+    assert queue.run()["state"] == RunState.PAUSED

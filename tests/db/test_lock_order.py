@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from autopack.db import approvals, phases, runs
-from autopack.domain.phases import AttemptOutcome
+from autopack.db import approvals, idle, phases, runs
+from autopack.domain.phases import AttemptOutcome, Idle
 from autopack.errors import Conflict, DatabaseBusy
 from tests.db.support_queue import ON_POSTGRESQL, Queue
 from tests.db.test_approvals import REJECTS, wait_in_gate
@@ -32,6 +33,10 @@ def cancel(queue: Queue, session: Session) -> None:
     runs.cancel(session, "r1", actor="Bob", now=queue.now)
 
 
+def cap_phases(queue: Queue, session: Session) -> None:
+    runs.change(session, "r1", {"max_phases": 4}, actor="Bob", now=queue.now)
+
+
 def look(queue: Queue, session: Session) -> None:
     approvals.page(session, run_id=None, status=None, now=queue.now)
 
@@ -47,7 +52,15 @@ def _until_it_waits(queue: Queue, other: threading.Thread) -> None:
 
 @ON_POSTGRESQL
 @pytest.mark.parametrize(
-    ("act", "held"), [(claim_next, "p1"), (claim_named, "p4"), (cancel, "p1"), (cancel, "p4"), (look, "p1")]
+    ("act", "held"),
+    [
+        (claim_next, "p1"),
+        (claim_named, "p4"),
+        (cancel, "p1"),
+        (cancel, "p4"),
+        (cap_phases, "p4"),
+        (look, "p1"),
+    ],
 )
 def test_who_waits_for_a_phase_does_not_hold_its_run(
     queue: Queue, act: Callable[[Queue, Session], None], held: str
@@ -78,3 +91,40 @@ def test_who_waits_for_a_phase_does_not_hold_its_run(
         runs.row(session, "r1", lock=True)
     thread.join(30)
     assert said == ["done"]
+
+
+@ON_POSTGRESQL
+def test_a_claim_under_way_counts_for_a_cap_on_phases_that_is_set_meanwhile(queue: Queue) -> None:
+    """A run has no count to keep until somebody sets the cap: what is claimed at that moment must not slip through."""
+    queue.create(plan(phases=[phase(f"p{n}") for n in range(1, 4)]))
+    queue.claim()
+
+    def other() -> None:
+        with queue.session() as session:
+            runs.change(session, "r1", {"max_phases": 2}, actor="Bob", now=queue.now)
+
+    thread = threading.Thread(target=other)
+    with queue.session() as session:
+        queue.claim_in(session)
+        thread.start()
+        _until_it_waits(queue, thread)
+    thread.join(30)
+    assert queue.idle().detail == "max_phases is 2, and that many phases were started"
+
+
+@ON_POSTGRESQL
+def test_a_claim_that_takes_its_phase_after_the_cap_was_set_sees_it(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.create(plan(phases=[phase("p1"), phase("p2")]))
+    queue.claim()
+    stopped = idle.stopped
+
+    def set_meanwhile(*about: Any) -> Idle | None:
+        """The claim has read the run, and has taken nothing yet."""
+        with queue.session() as session:
+            runs.change(session, "r1", {"max_phases": 1}, actor="Bob", now=queue.now)
+        return stopped(*about)
+
+    monkeypatch.setattr(idle, "stopped", set_meanwhile)
+    assert queue.idle().detail == "max_phases is 1, and that many phases were started"

@@ -58,7 +58,7 @@ def test_a_night_is_told_with_what_needs_a_person_first(queue: Queue) -> None:
     ]  # fmt: skip
     assert found.needs_you[0].text == "p4 waits for your approval for 60 s: a person decides"
     assert found.needs_you[0].do[0] == f"autopack approvals show {request}"
-    assert found.needs_you[1].text == "1 phase failed: p3 (policy_violation: Makefile is forbidden)"
+    assert found.needs_you[1].text == "1 phase failed: p3 (policy violation: Makefile is forbidden)"
     assert found.needs_you[2].do == ("autopack drain --run-id r1",)
     assert [each.phase_id for each in found.finished] == ["p2"]
     assert [(each.phase_id, each.reason) for each in found.failed] == [("p3", "Makefile is forbidden")]
@@ -172,11 +172,18 @@ def test_what_is_left_is_made_from_what_was_and_says_so(queue: Queue) -> None:
     assert "4 finished phases of this run" in found.basis
     with queue.session() as session:
         runs.change(session, "r1", {"concurrency": 3}, actor="ann", now=queue.now)
-    assert (ahead(queue).concurrency, ahead(queue).seconds_left) == (3, 40.0)
+    assert (ahead(queue).concurrency, ahead(queue).seconds_left) == (3, 60.0)
     queue.create(plan("r2", phases=[phase("p1"), phase("p2")]))
     other = ahead(queue, "r2")
     assert (other.tokens_expected, other.cost_expected_usd, other.seconds_left) == (84, 0.5, 60.0)
     assert "of all runs" in other.basis
+    chain = [phase("a1"), phase("a2", depends_on=["a1"]), phase("a3", depends_on=["a2"]), phase("a4")]
+    tiers = [{"tier_id": "T1", "phases": chain}, {"tier_id": "T2", "phases": [phase("b1"), phase("b2")]}]
+    queue.create({**plan("r3"), "tiers": tiers})
+    with queue.session() as session:
+        runs.change(session, "r3", {"concurrency": 4}, actor="ann", now=queue.now)
+    assert ahead(queue, "r3").seconds_left == 4 * 30
+    assert "4 in a row at the least" in ahead(queue, "r3").basis
 
 
 @ON_BOTH

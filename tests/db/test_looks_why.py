@@ -55,14 +55,14 @@ def test_each_phase_that_is_not_done_has_its_own_reason(queue: Queue) -> None:
         ("red", Hold.FAILED), ("asks", Hold.APPROVAL), ("works", Hold.EXECUTING), ("due", Hold.DUE),
         ("later", Hold.NOT_BEFORE), ("bound", Hold.DEPENDENCY), ("next", Hold.TIER),
     ]  # fmt: skip
-    assert of(found, "red").text == "failed: policy_violation: x is forbidden"
+    assert of(found, "red").text == "failed: policy violation: x is forbidden"
     assert of(found, "red").do == ("autopack phase requeue r1 red", "autopack phase skip r1 red")
     assert of(found, "asks").text == f"waits for your approval (request {request}): Makefile"
     assert of(found, "asks").do[1] == f"autopack approvals approve {request}"
     assert of(found, "works").text == (
         "is being worked on for 20 s (try 1 by process 4711 on build-3, since 00:00 UTC), now: checking"
     )
-    assert of(found, "later").text == "waits until 00:10 UTC after provider_limit: 429"
+    assert of(found, "later").text == "waits until 00:10 UTC after provider limit: 429"
     assert of(found, "bound").text == "depends on red, which is FAILED"
     assert of(found, "next").text == "waits for the earlier tier T1: 6 phases of it are open, red is FAILED"
     assert of(found, "next").do == of(found, "red").do
@@ -192,7 +192,7 @@ def test_a_request_that_ran_out_is_no_longer_waited_for(queue: Queue) -> None:
     queue.create(plan())
     wait_in_gate(queue, **REJECTS)
     queue.tick(hours=1)
-    assert of(asked(queue), "p1").text.startswith("failed: approval_timed_out: nobody decided before")
+    assert of(asked(queue), "p1").text.startswith("failed: approval timed out: nobody decided before")
 
 
 def test_no_run_is_not_found(queue: Queue) -> None:

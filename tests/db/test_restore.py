@@ -1,6 +1,7 @@
 """Backups that are whole, and their way back: nothing that is there is lost, nobody goes on in a past that is gone."""
 
 import os
+import shlex
 import signal
 import sqlite3
 import stat
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text as sql
 
 from autopack.db import backup as backups
 from autopack.db import restore as restores
 from autopack.db.backup import copy_whole, dump_command, read_copy, restore_commands
-from autopack.db.identity import open_database
+from autopack.db.identity import open_database, read_identity
 from autopack.db.location import locate, located_file
 from autopack.db.restore import Restored, restore
 from autopack.db.unfinished import take_back_second_name, unfinished
@@ -27,6 +29,7 @@ from tests.db.support_queue import Queue
 from tests.support import phase, plan
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FIRST = int(NOW.timestamp()) * 1000 + 1  # the epoch of what was restored now
 PLAN = plan(phases=[phase("p1"), phase("p2")])
 IDS = count(1)  # of one database, whenever it is opened
 
@@ -123,7 +126,7 @@ def test_what_is_printed_for_postgresql_holds_no_password():
     assert "pg_dump --format=custom --file=queue.dump" in told[0]
     assert "postgresql://me@db.example:5433/queue?sslmode=require" in told[0]
     assert "'--file=a b.dump'" in told[1]
-    assert "epoch = epoch + 1" in told[3]
+    assert "epoch = greatest(epoch, " in told[3]
 
 
 # Restore
@@ -133,7 +136,7 @@ def test_a_restored_database_is_as_it_was_and_says_so(path: Path, saved: Path):
     assert state_of(path, "p1") == "COMPLETE"
     path.chmod(0o640)
     done = put_back(saved, path)
-    assert (done.epoch_before, done.database.epoch, done.given_back) == (1, 2, 1)
+    assert (done.epoch_before, done.database.epoch, done.given_back) == (1, FIRST, 1)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert done.kept is not None
     assert state_of(done.kept, "p1") == "COMPLETE", "what was there before is kept"
@@ -141,7 +144,7 @@ def test_a_restored_database_is_as_it_was_and_says_so(path: Path, saved: Path):
     with opened(path) as queue:
         last = queue.rows(restores.EventRow)[-1]
         assert (last["kind"], last["run_id"], last["actor"]) == ("restored", None, "ann (here)")
-        assert last["detail"] == {"backup": "saved.db", "epoch": 2, "attempts_given_back": 1}
+        assert last["detail"] == {"backup": "saved.db", "epoch": FIRST, "attempts_given_back": 1}
         queue.now = NOW + timedelta(seconds=1)
         taken = queue.claim()
         assert (taken.phase.phase_id, taken.number) == ("p1", 2), "the try that was under way is lost"
@@ -162,8 +165,32 @@ def test_a_worker_of_the_past_can_write_nothing_into_what_was_restored(path: Pat
 
 
 def test_the_epoch_never_goes_back(path: Path, saved: Path):
-    assert put_back(saved, path).database.epoch == 2
-    assert put_back(saved, path, at=NOW + timedelta(seconds=1)).database.epoch == 3
+    assert put_back(saved, path).database.epoch == FIRST
+    assert put_back(saved, path, at=NOW - timedelta(days=1)).database.epoch == FIRST + 1, (
+        "the clock went back"
+    )
+
+
+def test_the_epoch_never_comes_again_also_where_the_restored_file_was_moved_away(path: Path, saved: Path):
+    first = put_back(saved, path).database.epoch
+    path.rename(path.with_name("away.db"))
+    assert put_back(saved, path, at=NOW + timedelta(milliseconds=5)).database.epoch > first
+
+
+def test_the_epoch_that_is_printed_for_postgresql_never_comes_again(postgres_url: str):
+    location = locate(postgres_url, Path("/"))
+    command = restore_commands(location, Path("x"))[1]
+    wanted = next(
+        word for word in shlex.split(command) if word.startswith("--command=UPDATE database_identity")
+    )
+    with open_database(location) as database:
+        found = []
+        for _ in range(2):
+            with database.transaction() as session:
+                session.execute(sql(wanted.removeprefix("--command=")))
+                found.append(read_identity(session, location).epoch)
+                session.rollback()
+    assert 10**12 < found[0] < found[1]
 
 
 def test_nothing_that_is_there_is_replaced_unless_that_was_said(path: Path, saved: Path):
@@ -325,7 +352,7 @@ def test_killed_at_any_point_the_old_database_or_the_new_one_is_there_whole(
     take_back_second_name(path)
     with opened(path) as queue:
         assert queue.phase("p1").state == state
-    assert put_back(saved, path, at=NOW + timedelta(seconds=1)).database.epoch == 2
+    assert put_back(saved, path, at=NOW + timedelta(seconds=1)).database.epoch == FIRST + 1000
     assert state_of(path, "p1") == "EXECUTING"
 
 

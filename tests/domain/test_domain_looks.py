@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from autopack.domain.looks import words
+from autopack.domain.looks import progress, words
+from autopack.domain.looks.outlook import rounds
 from autopack.domain.looks.stops import needed_dollars, needed_tokens, person
 from autopack.domain.moments import moment
 from autopack.errors import UsageError
@@ -47,6 +48,42 @@ def test_spans_and_moments_are_as_short_as_they_can_be() -> None:
         "0 phases",
         "2 tries",
     )
+
+
+def test_only_what_is_complete_is_done() -> None:
+    assert progress.how_far({}) == "0/0 complete"
+    counts = {
+        "QUEUED": 2,
+        "FAILED": 1,
+        "SKIPPED": 1,
+        "CANCELLED": 1,
+        "GATE": 1,
+        "EXECUTING": 1,
+        "COMPLETE": 3,
+    }
+    assert (
+        progress.how_far(counts)
+        == "3/10 complete, 1 executing, 1 waiting for you, 1 failed, 1 skipped, 1 cancelled"
+    )
+    assert words.spoken("DONE_FAILED_POLICY_VIOLATION") == "failed policy violation"
+
+
+@pytest.mark.parametrize(
+    ("tiers", "waits_for", "lanes", "in_a_row"),
+    [
+        ({}, [], 4, 0),
+        ({"a": 0, "b": 0, "c": 0}, [], 2, 2),
+        ({"a": 0, "b": 1, "c": 2}, [], 8, 3),
+        ({"a": 0, "b": 0, "c": 0, "d": 0}, [("b", "a"), ("c", "b"), ("d", "a")], 8, 3),
+        ({"a": 0, "b": 0}, [("a", "done"), ("b", "done"), ("done", "a")], 2, 1),
+        ({"a": 0, "b": 1}, [("b", "a")], 2, 2),
+        ({"a": 0, "b": 0}, [("a", "b"), ("b", "a")], 1, 2),
+    ],
+)
+def test_time_is_of_phases_that_must_follow_each_other(
+    tiers: dict[str, int], waits_for: list[tuple[str, str]], lanes: int, in_a_row: int
+) -> None:
+    assert rounds(tiers, waits_for, lanes) == in_a_row
 
 
 def test_no_character_that_a_terminal_would_obey_gets_through() -> None:

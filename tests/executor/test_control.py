@@ -16,6 +16,7 @@ from autopack.domain.models import ModelTable, load_model_table
 from autopack.domain.phases import AttemptOutcome, Claim, IdleReason, Outcome, PhaseState
 from autopack.domain.telemetry import ESTIMATIONS, Selection
 from autopack.errors import ModelNotReady
+from autopack.executor import attempt
 from autopack.executor.lease import ASK_SECONDS, Leases
 from autopack.executor.pipeline import Step
 from autopack.schemas import ActorBody, ClaimBody, RenewAnswer
@@ -164,6 +165,47 @@ async def test_fewer_slots_leave_after_their_phase_and_the_flag_holds_again_at_l
     await drained_together(stage, runner, concurrency=3)
     assert alone == ["p3", "p4"]
     assert runner.most == 3
+
+
+async def test_a_run_that_is_resumed_is_as_wide_as_before(stage: Stage) -> None:
+    async def do(runner: Together, claim: Claim) -> None:
+        name = claim.phase.phase_id
+        if name in ("p0", "p1", "p2"):
+            await seen(lambda: len(runner.ran) == 3)
+        if name == "p0":
+            await stage.client.change_run("r1", "pause", ActorBody(by="Ann"))
+            paused.set()
+            await seen(lambda: [each.kind for each in stage.progress].count("finished") == 2)
+            await stage.client.change_run("r1", "resume", ActorBody(by="Ann"))
+        elif len(runner.ran) == 3:
+            await paused.wait()
+        else:
+            await seen(lambda: len(runner.ran) == 6)  # the three last ones are under way together
+
+    await stage.create(*(phase(f"p{number}") for number in range(6)))
+    runner, paused = Together(do), anyio.Event()
+    await drained_together(stage, runner, concurrency=3)
+    assert sorted(runner.ran) == [f"p{number}" for number in range(6)]
+
+
+async def test_a_cap_that_is_raised_while_its_refusal_is_told_does_not_end_the_drain(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = stage.client.report_budget
+
+    async def raised_meanwhile(*about: Any) -> bool:
+        await stage.client.change_run_settings("r1", by="Ann", token_cap=10**9)
+        return await report(*about)
+
+    monkeypatch.setattr(stage.client, "report_budget", raised_meanwhile)
+    monkeypatch.setattr(attempt, "ROOM_SECONDS", SOON)
+    await stage.create(phase("p1"), token_cap=10)
+    stage.llm.will(Role.BUILDER, files({"out/p1.txt": "one\n"}))
+    drained = await stage.drain()
+    assert drained.idle is not None
+    assert drained.idle.reason is IdleReason.DONE
+    outcomes = [each.outcome for each in await stage.attempts()]
+    assert outcomes == [AttemptOutcome.DEFERRED, AttemptOutcome.COMPLETE]
 
 
 async def test_a_run_of_a_set_concurrency_never_has_more_under_way_whatever_the_flag_says(

@@ -75,7 +75,7 @@ async def test_a_failure_a_wait_and_the_end_are_told_in_order(stage: Stage):
     failed, waits = ear.heard
     assert failed["run"]["run_id"] == "r1"
     assert failed["phase"]["failure_kind"] == "checks_failed"
-    assert "phase p1: it failed: checks_failed" in failed["text"]
+    assert "phase p1: it failed: checks failed" in failed["text"]
     assert "autopack phase requeue r1 p1" in failed["do"]
     (request,) = await stage.client.approvals(run_id="r1")
     assert f"autopack approvals approve {request.approval_id}" in waits["do"]

@@ -23,6 +23,8 @@ from autopack.errors import (
     ApiUnreachable,
     AutopackError,
     BudgetReached,
+    DatabaseMismatch,
+    DatabaseReplaced,
     LeaseLost,
     ModelError,
     ModelNotReady,
@@ -263,16 +265,33 @@ async def test_a_cancelled_run_stops_the_phase_at_the_next_renewal(stage: Any) -
         assert drained.idle.reason is IdleReason.CANCELLED
 
 
-async def test_an_api_that_is_gone_ends_the_drain_and_the_phase_is_given_back(stage: Any) -> None:
+async def test_a_queue_that_is_gone_until_the_lease_ends_costs_the_try_and_not_the_drain(stage: Any) -> None:
     async def slow(claim: Claim) -> Outcome:
         on.client.renew_error = ApiUnreachable("gone")
-        await anyio.sleep_forever()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            on.client.renew_error = None
+            on.time.tick(seconds=1)
         return DONE
 
     async with stage(slow, lease_seconds=0.15) as on:
-        with pytest.raises(ApiUnreachable):
+        await on.drain()
+        assert await on.outcomes() == [AttemptOutcome.LOST, AttemptOutcome.COMPLETE]
+
+
+@pytest.mark.parametrize("error", [DatabaseReplaced("gone"), DatabaseMismatch("another")], ids=repr)
+async def test_a_queue_that_is_another_ends_the_work_at_once(stage: Any, error: AutopackError) -> None:
+    async def slow(claim: Claim) -> Outcome:
+        on.client.renew_error = error
+        await anyio.sleep_forever()
+        return DONE
+
+    async with stage(slow, lease_seconds=0.3) as on:
+        with pytest.raises(type(error)):
             await on.drain()
         assert await on.states() == {"p1": "QUEUED"}
+        assert await on.outcomes() == [AttemptOutcome.INTERRUPTED]
 
 
 async def test_a_providers_limit_defers_the_phase_without_spending_an_attempt(stage: Any) -> None:

@@ -15,10 +15,11 @@ from autopack.api.app import create_app
 from autopack.api.guard import Access
 from autopack.db.identity import open_database
 from autopack.db.location import locate
+from autopack.domain.looks.words import spoken
 from autopack.web import diffs
 from autopack.web.forms import local
 from autopack.web.install import STATIC
-from autopack.web.rendering import environment, tokens, usd, words
+from autopack.web.rendering import environment, tokens, usd
 from tests.web.support_seat import HOSTILE, Seat, assert_harmless, text
 
 VENDOR = STATIC / "vendor"
@@ -173,13 +174,30 @@ def from_elsewhere(url: str, directory: Path, key: str | None) -> Iterator[TestC
             yield client
 
 
-def test_from_elsewhere_the_key_opens_the_pages(sqlite_url: str, tmp_path: Path):
+def test_a_page_has_a_head_and_a_stream_has_none(seat: Seat):
+    for address in ("/", "/ui/runs", "/ui/login"):
+        assert seat.client.head(address, follow_redirects=False).status_code in (200, 303)
+    assert seat.client.head("/ui/runs/nope").status_code == 404
+    assert seat.client.head("/ui/stream/runs").status_code == 405
+    assert seat.client.head("/ui/approvals/decide").status_code in (404, 405, 422)
+
+
+def test_a_name_is_remembered_by_one_cookie(seat: Seat):
+    for name in ("Ada", ""):
+        answer = seat.post("/ui/who", by=name)
+        assert len(answer.headers.get_list("set-cookie")) == 1
+
+
+def test_from_elsewhere_the_key_opens_the_pages(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     with from_elsewhere(sqlite_url, tmp_path, KEY) as client:
         assert client.get("/ui/runs").headers["location"] == "/ui/login"
         assert client.get("/ui/static/app.css").status_code == 200
         assert client.post("/ui/who", data={"by": "Eve"}).status_code == 401
         assert client.get("/ui/stream/runs").status_code == 401
         wrong = client.post("/ui/login", data={"key": "a guess"})
+        assert caplog.messages == ["a wrong API key was sent from 203.0.113.7, for the page"]
         assert wrong.headers["location"] == "/ui/login?failed=true"
         assert "That is not the server's key" in text(client.get(wrong.headers["location"]).text)
         right = client.post("/ui/login", data={"key": KEY})
@@ -219,12 +237,12 @@ def test_numbers_are_short_and_unknown_is_said():
         "$1,234.50",
         "$0.0004",
     ]
-    assert words("DONE_FAILED_POLICY_VIOLATION") == "failed policy violation"
+    assert spoken("DONE_FAILED_POLICY_VIOLATION") == "failed policy violation"
 
 
 def test_lines_of_a_diff_are_told_apart_and_a_long_one_is_cut():
     diff = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\n same"
-    assert [kind for kind, _ in diffs.lines(diff)] == [
+    assert [kind for kind, _ in diffs.lines(diff, "git show")] == [
         "file",
         "file",
         "file",
@@ -233,6 +251,6 @@ def test_lines_of_a_diff_are_told_apart_and_a_long_one_is_cut():
         "added",
         "same",
     ]
-    cut = diffs.lines("+x\n" * 10, most=4)
+    cut = diffs.lines("+x\n" * 10, "git show", most=4)
     assert (len(cut), cut[-1][0]) == (5, "cut")
-    assert "7 more lines" in cut[-1][1]
+    assert cut[-1][1] == "... 7 more lines; `git show` shows all"

@@ -1,5 +1,6 @@
 """The list of runs, and the page of one run: what needs a person, what is being done, and what a person does about it."""
 
+import html
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,38 @@ def test_runs_are_listed_the_newest_first_with_what_needs_a_person(seat: Seat):
     fail(seat.queue, run_id="old")
     seat.queue.tick(minutes=1)
     seat.queue.create(plan("young"))
-    page = seat.page("/ui/runs")
+    page = seat.page("/ui/runs?state=open")
     assert [each["id"] for tag, each in tags(page) if tag == "tr" and "id" in each] == [
         "run-young",
         "run-old",
     ]
     assert "1 of 2 needs you : old (1)" in text(page)
-    assert "0 of 2, 1 failed" in text(page)
+    assert "0/2 complete, 1 failed" in text(page)
+
+
+def test_open_runs_that_need_a_person_come_first_and_a_filter_keeps_the_order(seat: Seat):
+    for run_id in ("old", "young"):
+        seat.queue.create(plan(run_id, [phase("p1"), phase("p2"), phase("p3")]))
+        seat.queue.tick(minutes=1)
+    fail(seat.queue, run_id="old")
+
+    def order(address: str) -> list[str | None]:
+        return [each["id"] for tag, each in tags(seat.page(address)) if tag == "tr" and "id" in each]
+
+    assert order("/ui/runs") == ["run-old", "run-young"]
+    assert order("/ui/runs?state=open") == ["run-young", "run-old"]
+
+
+def test_a_run_in_which_nobody_works_does_not_look_busy(seat: Seat):
+    seat.queue.create(plan("r1"))
+    seat.queue.claim()
+    for address in ("/ui/runs", "/ui/runs/r1"):
+        assert "state state-running" in seat.page(address)
+    seat.queue.tick(seconds=61)
+    for address in ("/ui/runs", "/ui/runs/r1"):
+        page = seat.page(address)
+        assert "state state-running" not in page
+        assert "state state-still" in page
 
 
 def test_the_filters_are_in_the_address(seat: Seat):
@@ -63,7 +89,26 @@ def test_the_filters_are_in_the_address(seat: Seat):
     assert "beta" not in text(found)
     assert 'value="ALP"' in found
     assert "No run is like that" in text(seat.page("/ui/runs?q=%25"))
-    assert "beta" in text(seat.page("/ui/runs?state=nonsense&after=%3Cx%3E"))
+    assert "beta" in text(seat.page("/ui/runs?state=&q=&after="))
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("runs?state=FOO", "state 'FOO' is none of open, needs-you, "),
+        ("runs?after=%3Cx%3E", "after '<x>' is no id of a run"),
+        ("runs/r1?state=RUNNING", "state 'RUNNING' is none of QUEUED"),
+        ("runs/r1?after=-1", "after '-1' is no place in a plan"),
+        ("approvals?status=FOO", "status 'FOO' is none of pending"),
+        ("approvals?run=a%20b", "run 'a b' is no id of a run"),
+    ],
+)
+def test_a_wrong_filter_is_refused_in_words_and_not_left_out(seat: Seat, address: str, said: str):
+    seat.queue.create(plan())
+    for place in ("/ui/", "/ui/stream/"):
+        answer = seat.client.get(place + address)
+        assert answer.status_code == 400
+        assert said in html.unescape(answer.text)
 
 
 def test_more_runs_than_fit_are_on_the_next_page(seat: Seat):
@@ -114,6 +159,27 @@ def test_a_run_says_why_nothing_moves_and_what_needs_a_person_first(seat: Seat):
     assert "Makefile: a person decides" in read
     assert "p1 out" not in read
     assert "0 used of 1,000" in read
+
+
+def test_only_what_is_complete_counts_as_done(seat: Seat):
+    seat.queue.create(plan("r1", [phase("p1"), phase("p2")]))
+    seat.queue.finish(seat.queue.claim())
+    seat.post("/ui/runs/r1/phases", do="skip", phase="p2")
+    assert "1/2 complete, 1 skipped" in text(seat.page("/ui/runs"))
+    page = seat.page("/ui/runs/r1")
+    assert "complete 1 of 2" in text(page)
+    assert "skipped 1" in text(page)
+    assert "tile-good" not in page
+
+
+def test_time_is_left_only_of_what_moves(seat: Seat):
+    seat.queue.create(plan("r1", [phase("p1"), phase("p2")]))
+    claim = seat.queue.claim()
+    seat.queue.tick(seconds=10)
+    seat.queue.finish(claim)
+    assert "time left – 10 s once it moves" in text(seat.page("/ui/runs/r1"))
+    seat.queue.claim()
+    assert "time left 10 s" in text(seat.page("/ui/runs/r1"))
 
 
 def test_what_is_being_done_is_told_with_who_does_it(seat: Seat):
@@ -167,7 +233,11 @@ def test_what_failed_is_requeued_at_once_and_what_is_chosen_is_skipped(seat: Sea
     seat.queue.create(plan("r1", [phase(f"p{number}") for number in range(4)]))
     fail(seat.queue)
     fail(seat.queue)
-    answer = seat.post("/ui/runs/r1/phases", do="requeue", failed="all")
+    for seen in ("1", "3", "all"):
+        late = seat.post("/ui/runs/r1/phases", do="requeue", failed=seen)
+        assert (late.status_code, "2 failed by now" in text(late.text)) == (409, True)
+    assert 'name="failed" value="2"' in seat.page("/ui/runs/r1")
+    answer = seat.post("/ui/runs/r1/phases", do="requeue", failed="2")
     assert answer.headers["location"] == "/ui/runs/r1?done=requeued&n=2"
     assert "2 requeued" in text(seat.page(answer.headers["location"]))
     seat.queue.claim()
@@ -207,6 +277,10 @@ def test_only_what_the_person_changed_is_changed(seat: Seat):
         "concurrency": [None, 3],
         "builder_model": [None, "openai:m"],
     }
+    seat.post("/ui/runs/r1/phases/p1/pause-after", pause="true")
+    told = text(seat.page("/ui/runs/r1")).partition("What happened last")[2]
+    assert "token_cap: 1000 -> none" in told
+    assert "the run pauses when this phase has ended" in told
     assert (
         seat.post("/ui/runs/r1/set", token_cap="", was_token_cap="").headers["location"].endswith("nothing")
     )
@@ -214,7 +288,7 @@ def test_only_what_the_person_changed_is_changed(seat: Seat):
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
-    [("token_cap", "many", "token cap is not a number"), ("cost_cap_usd", "nan", "cost_cap_usd"), ("concurrency", "257", "concurrency"),
+    [("token_cap", "many", "token cap is not a number"), ("cost_cap_usd", "nan", "cost cap usd is not"), ("token_cap", "1_0", "token cap is not"), ("token_cap", "\u0661", "token cap is not"), ("cost_cap_usd", "0.0000000001", "cost_cap_usd"), ("concurrency", "257", "concurrency"),
      ("builder_model", "gpt", "builder_model")],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_in_words_and_nothing_is_changed(
@@ -265,7 +339,7 @@ def test_the_board_reads_alike_on_both_databases(queue: Queue):
     with queue.session() as session:
         after = pulse.beat(session)
         board = run_board.read(session, "r1", now=queue.now, state=None, text="", after=-1)
-        (line,) = runs.lines(session, state="needs-you", text="R1", after=None, limit=9)
+        (line,) = runs.lines(session, state="needs-you", text="R1", after=None, limit=9, now=queue.now)
         (request,) = inbox.requests(session, run_id="r1", status="pending", limit=9, now=queue.now)
         with pytest.raises(NotFound):
             run_board.read(session, "nope", now=queue.now, state=None, text="", after=-1)

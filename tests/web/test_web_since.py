@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autopack.domain.messages import ProviderMode
 from autopack.domain.phases import AttemptOutcome, FailureKind
 from tests.db.support_queue import START
 from tests.support import phase, plan
@@ -61,9 +62,21 @@ def test_who_has_seen_it_begins_at_what_was_shown_and_not_at_the_click(seat: Sea
     assert "SameSite=strict" in cookie
     seat.queue.tick(minutes=1)
     read = text(seat.page(SINCE))
-    assert "1 phases complete" in read
+    assert "1 phase complete" in read
     assert "2026-01-01 00:00 to 2026-01-01 01:01" in read
     assert "The last 24 hours." not in read
+
+
+def test_what_was_replayed_is_told_beside_what_was_paid(seat: Seat):
+    seat.queue.create(plan("r1"))
+    claim = seat.queue.claim()
+    for mode, cost in ((ProviderMode.LIVE, 0.25), (ProviderMode.REPLAY, None)):
+        made = seat.queue.reserve(claim, provider_mode=mode, request_key=seat.queue.new_id("k") * 2)
+        seat.queue.settle(claim, made.call_id, cost_usd=cost)
+    seat.queue.tick(seconds=1)
+    read = text(seat.page(SINCE))
+    assert "Tokens 42 and 42 replayed Cost $0.25" in read
+    assert "USD" not in read
 
 
 def test_the_time_may_be_named_in_the_address(seat: Seat):

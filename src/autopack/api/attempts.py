@@ -67,7 +67,7 @@ def lost(attempt_id: Id, body: LostBody, database: DatabaseDep, clock: ClockDep)
 
 @router.post("/attempts/{attempt_id}/budget")
 def budget(attempt_id: Id, body: BudgetBody, database: DatabaseDep, clock: ClockDep) -> dict[str, bool]:
-    """A call did not fit a cap: the run is paused, unless calls under way may still make room.
+    """A call did not fit a cap: the run is paused, unless it fits by now, or calls under way may still make room.
 
     What lost workers of other runs hold of a day is given back first: nobody may ever claim there again.
     """
@@ -76,7 +76,8 @@ def budget(attempt_id: Id, body: BudgetBody, database: DatabaseDep, clock: Clock
         return {"paused": False}
     with database.transaction() as session:
         attempts.owned(session, attempt_id, body.lease_token)
-        return {"paused": calls.pause_for_budget(session, attempt_id, body.reason, now=now)}
+        paused = calls.pause_for_budget(session, attempt_id, body.reason, request=body.request, now=now)
+        return {"paused": paused}
 
 
 def _gives_back(database: Database, day: str, now: datetime) -> bool:

@@ -5,6 +5,7 @@ too (DNS rebinding), and a request meant for another database gets 409.
 """
 
 import hmac
+import logging
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -34,6 +35,7 @@ PAGE_COOKIE = "autopack_key"
 _BEFORE_THE_KEY = ("/ui/login", "/ui/static/")
 EPOCH_HEADER = "x-autopack-epoch"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,21 @@ class Guard:
         await self._app(scope, _replay(body, receive), send)
 
 
+def is_key(given: str, api_key: str, scope: Scope) -> bool:
+    """Somebody who guesses should leave a trace, and the guess none: it may be a key with one letter wrong."""
+    if hmac.compare_digest(given.encode(), api_key.encode()):
+        return True
+    peer = (scope.get("client") or ("an unknown address",))[0]
+    _logger.warning(
+        "a wrong API key was sent from %s, for %s", peer, "the page" if _is_page(scope) else "the API"
+    )
+    return False
+
+
+def _is_page(scope: Scope) -> bool:
+    return str(scope["path"]).startswith("/ui/")
+
+
 def page_token(api_key: str) -> str:
     """What a browser keeps as a cookie once the key was typed in: it tells nothing of the key."""
     return hmac.new(api_key.encode(), b"autopack web page", "sha256").hexdigest()
@@ -91,7 +108,7 @@ def _check(scope: Scope, headers: Headers, access: Access) -> None:
 def _check_key(scope: Scope, headers: Headers, api_key: str | None) -> None:
     given = headers.get("authorization", "").removeprefix("Bearer ").strip() or headers.get("x-api-key", "")
     if given and api_key is not None:
-        if not hmac.compare_digest(given.encode(), api_key.encode()):
+        if not is_key(given, api_key, scope):
             raise Unauthorized("the API key is wrong; set AUTOPACK_API_KEY to the server's")
         return
     if not _from_loopback(scope, headers) and not _may_look(scope, headers, api_key):

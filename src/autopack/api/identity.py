@@ -20,7 +20,7 @@ class Served(Identity):
 
 @router.get("/identity")
 def identity(database: DatabaseDep) -> Served:
-    """Which database this server works on. `epoch` counts how often it was restored from a backup.
+    """Which database this server works on. `epoch` is 1, and another one after each restore from a backup.
 
     Clients send `database_id` as X-Autopack-Database and `epoch` as X-Autopack-Epoch: another one is answered 409.
     """

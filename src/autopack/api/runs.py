@@ -3,13 +3,15 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from pydantic import AfterValidator
 
 from autopack.api.deps import After, ClockDep, DatabaseDep, OriginDep, Search
 from autopack.db import attempts, calls, events, runs
 from autopack.db.telemetry import page as rows
 from autopack.domain.phases import Attempt, Event, Run, RunState
+from autopack.domain.storable import reject_unstorable
 from autopack.domain.telemetry import USAGE, Selection, UsageEvent
-from autopack.schemas import ActorBody, Id, PlanBody, ResumeBody
+from autopack.schemas import ActorBody, Id, PersonName, PlanBody, ResumeBody
 from autopack.schemas.control import RunChangesBody
 from autopack.schemas.telemetry import TelemetryCounts
 
@@ -17,12 +19,28 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
+def _named(by: str | None) -> str | None:
+    reject_unstorable(by)
+    return by
+
+
+Maker = Annotated[PersonName | None, Query(), AfterValidator(_named)]
+
+
 @router.post("", status_code=201, responses={200: {"description": "The same run was there already."}})
 def create(
-    body: PlanBody, database: DatabaseDep, clock: ClockDep, origin: OriginDep, response: Response
+    body: PlanBody,
+    database: DatabaseDep,
+    clock: ClockDep,
+    origin: OriginDep,
+    response: Response,
+    by: Maker = None,
 ) -> Run:
+    """The same plan twice makes one run; another one under the same run_id is refused. `by` is for the record."""
     with database.transaction() as session:
-        made = runs.create(session, body.to_domain(), actor=origin, now=clock.now())
+        made = runs.create(
+            session, body.to_domain(), actor=f"{by} ({origin})" if by else origin, now=clock.now()
+        )
         response.status_code = 201 if made else 200
         return runs.get(session, body.run_id)
 

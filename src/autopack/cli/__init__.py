@@ -135,7 +135,3 @@ def _exit_code(error: Exception, as_json: bool) -> int:
     if as_json:
         ended_badly(kind, detail, code)
     return code
-
-
-def entry() -> None:
-    sys.exit(main())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopack.cli.common import result, result_json
+from autopack.domain.looks.words import count
 
 if TYPE_CHECKING:
     from autopack.db.adopt.adoption import Adopted, Report
@@ -70,7 +71,7 @@ def _told(done: "Adopted") -> list[str]:
     lines += _because("Set aside, as JSON in the table legacy_rows:", report, "reasons")
     lines += _because("Put into other words; what was there is kept in legacy_rows:", report, "changes")
     if report.tiers_made:
-        lines += ["", f"Made for phases without a tier of their run: {report.tiers_made} tiers"]
+        lines += ["", f"Made for phases without a tier of their run: {count(report.tiers_made, 'tier')}"]
     if report.not_read:
         lines += ["", f"Kept as definitions, not carried: {', '.join(report.not_read)}"]
     if report.runs_held_back:
@@ -81,7 +82,7 @@ def _told(done: "Adopted") -> list[str]:
 
 def _held_back(runs: int) -> str:
     return (
-        f"In {runs} runs nothing can be claimed: what is QUEUED there is held back by phases that failed in an earlier tier. "
+        f"In {count(runs, 'run')} nothing can be claimed: what is QUEUED there is held back by phases that failed in an earlier tier. "
         "`autopack phase requeue RUN PHASE` or `autopack phase skip RUN PHASE` lets a run go on; `autopack triage --run-id "
         "RUN` tries its failed phases again"
     )
@@ -89,11 +90,11 @@ def _held_back(runs: int) -> str:
 
 def _tokens(report: "Report") -> str:
     unknown = (
-        f"; {report.calls_of_unknown_usage} calls are of unknown usage"
+        f"; the usage of {count(report.calls_of_unknown_usage, 'call')} is unknown"
         if report.calls_of_unknown_usage
         else ""
     )
-    return f"Tokens: {report.total_tokens:,}, of which the split is unknown in {report.unknown_splits} rows{unknown}"
+    return f"Tokens: {report.total_tokens:,}, of which the split is unknown in {count(report.unknown_splits, 'row')}{unknown}"
 
 
 def _table(report: "Report") -> list[str]:

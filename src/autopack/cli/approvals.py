@@ -64,6 +64,8 @@ def show(
         attempts = await client.attempts(found.run_id, found.phase_id)
         return found, next((each for each in attempts if each.attempt_id == found.attempt_id), None)
 
+    from autopack.domain.visible import visible
+
     found, attempt = with_client(api_url, database_url, do)
     checks = attempt.check_report if attempt else None
     if as_json:
@@ -71,7 +73,7 @@ def show(
         return
     for line in (*_facts(found), *_checks(checks)):
         result(line)
-    result(f"\n{found.diff}")
+    result(f"\n{visible(found.diff)}")
 
 
 def _facts(found: "Approval") -> list[str]:

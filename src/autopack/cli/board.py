@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from autopack.cli.tables import cost
 from autopack.client import AutopackClient
+from autopack.domain.looks import progress
 from autopack.domain.phases import PhaseState, Run
 from autopack.errors import AutopackError
 from autopack.executor.worker import Progress
@@ -36,18 +37,18 @@ class Board:
     _ends_at: float | None = None
     _asked_at: float | None = None
 
-    def take(self, progress: Progress) -> None:
+    def take(self, said: Progress) -> None:
         """What the worker says it does."""
-        self.note = f"{progress.kind} {progress.detail}".strip()
-        phase_id, now = progress.phase_id, time.monotonic()
+        self.note = f"{said.kind} {said.detail}".strip()
+        phase_id, now = said.phase_id, time.monotonic()
         if phase_id is None:
             return
-        if progress.kind == "claimed":
-            self.doing[phase_id] = Doing(attempt=progress.detail, step="begins", since=now)
-        elif progress.kind == "step":
+        if said.kind == "claimed":
+            self.doing[phase_id] = Doing(attempt=said.detail, step="begins", since=now)
+        elif said.kind == "step":
             attempt = self.doing[phase_id].attempt if phase_id in self.doing else ""
-            self.doing[phase_id] = Doing(attempt=attempt, step=progress.detail, since=now)
-        elif progress.kind == "finished":
+            self.doing[phase_id] = Doing(attempt=attempt, step=said.detail, since=now)
+        elif said.kind == "finished":
             self.finished += 1
             self.doing.pop(phase_id, None)
 
@@ -66,20 +67,15 @@ class Board:
         return f"{self.phases()}, {self.tokens()}{cost(self.run)}{self.left()}"
 
     def phases(self) -> str:
-        counts = self.run.phase_counts
-        failed, waiting = counts.get(PhaseState.FAILED, 0), counts.get(PhaseState.GATE, 0)
-        return (
-            f"{self.ended}/{self.total} phases"
-            + (f", {failed} failed" if failed else "")
-            + (f", {waiting} waiting for you" if waiting else "")
-        )
+        return progress.how_far(self.run.phase_counts)
 
     def tokens(self) -> str:
         return f"{self.run.tokens_used}{f'/{self.run.token_cap}' if self.run.token_cap else ''} tokens"
 
     def left(self) -> str:
-        """From the estimator; where it knows nothing yet, from what this drain has done so far."""
-        if not self._open or not self.finished:
+        """From the estimator; where it knows nothing yet, from what this drain has done so far. Of what stands still, nothing."""
+        moves = self.doing or self.run.phase_counts.get(PhaseState.EXECUTING)
+        if not self._open or not self.finished or not moves:
             return ""
         now = time.monotonic()
         seconds = (
@@ -91,11 +87,11 @@ class Board:
 
     @property
     def total(self) -> int:
-        return sum(self.run.phase_counts.values())
+        return progress.total(self.run.phase_counts)
 
     @property
-    def ended(self) -> int:
-        return self.total - self._open - self.run.phase_counts.get(PhaseState.GATE, 0)
+    def complete(self) -> int:
+        return progress.complete(self.run.phase_counts)
 
     @property
     def _open(self) -> int:

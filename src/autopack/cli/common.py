@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from autopack.domain.visible import harmless, harmless_json
+
 if TYPE_CHECKING:
     from autopack.bootstrap import Connection
     from autopack.client import AutopackClient
@@ -64,7 +66,7 @@ Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept with wha
 def say(text: str) -> None:
     """Talk: stderr. That nobody listens any more, or the log's disk is full, is no reason to stop the work."""
     with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(harmless(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def either(argument: str | None, option: str | None, name: str, flag: str) -> str:
@@ -92,8 +94,8 @@ def unread_or_not() -> Iterator[None]:
 
 
 def result(text: str) -> None:
-    """A result: stdout."""
-    print(text, flush=True)  # noqa: T201
+    """A result: stdout. Whatever a plan, a person or a model wrote, a terminal only shows it."""
+    print(harmless(text), flush=True)  # noqa: T201
 
 
 def result_json(value: Any) -> None:
@@ -106,7 +108,7 @@ def to_json(value: Any, *, indent: int | None) -> str:
 
     # What a console cannot show is escaped as JSON does it, lest the stream's own escapes break the JSON.
     shows_all = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return json.dumps(to_jsonable_python(value), indent=indent, ensure_ascii=not shows_all)
+    return harmless_json(json.dumps(to_jsonable_python(value), indent=indent, ensure_ascii=not shows_all))
 
 
 def connection_for(

@@ -3,8 +3,9 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +13,12 @@ from autopack.cli.common import Json, result, say
 from autopack.cli.records import ended, launched
 from autopack.cli.tables import phase_table, run_line
 
+if TYPE_CHECKING:
+    from autopack.cli.drain import Finished
+
 _MARK = ".autopack-demo"
 _GOVERNED = "governance_demo.yaml"
+_REFUSED = 1
 _README = "# A throw-away workspace\n\nMade by `autopack demo`. Each phase of the run becomes a commit on its branch.\n"
 
 
@@ -59,15 +64,17 @@ def demo(
                 await client.create_run(plan)
                 finished = await run_drain(client, settings, workspace, Request(run_id=plan.run_id))
                 told.append((finished, phase_table(await client.phases(plan.run_id))))
+                if finished.exit_code:
+                    break
             return told
 
-    (finished, _), (governed, _) = both = anyio.run(main)
-    # Of the second run one phase was refused, which is what it is there to show; the other waits for a person.
+    told = anyio.run(main)
+    code = _exit_code([finished for finished, _ in told])
     if as_json:
-        runs = [as_record(each) for each, _ in both]
-        ended("demo", {"database": location.masked, "workspace": workspace, "runs": runs}, finished.exit_code)
-        return finished.exit_code
-    for done, table in both:
+        runs = [as_record(each) for each, _ in told]
+        ended("demo", {"database": location.masked, "workspace": workspace, "runs": runs}, code)
+        return code
+    for done, table in told:
         result(f"\n{table}\n")
         result(f"{done.run.run_id}  {run_line(done.run)}")
     result("recorded answers were replayed: no model was called, nothing was paid")
@@ -75,11 +82,18 @@ def demo(
     result(
         f"a phase:   autopack phase show {TELEMETRY_RUN} telemetry-p3-list-util --database-url sqlite:///{database}"
     )
-    result(
-        f"to decide: autopack approvals list --run-id {governed.run.run_id} --database-url sqlite:///{database}"
-    )
+    for governed, _ in told[1:]:
+        result(
+            f"to decide: autopack approvals list --run-id {governed.run.run_id} --database-url sqlite:///{database}"
+        )
     result(f"database:  {database}")
-    return finished.exit_code
+    return code
+
+
+def _exit_code(told: Sequence["Finished"]) -> int:
+    """Of the second run one phase is refused and one waits for a person, which is what it is there to show."""
+    last = told[-1].exit_code
+    return 0 if len(told) > 1 and last == _REFUSED else last
 
 
 def _fresh(directory: Path) -> tuple[Path, Path]:

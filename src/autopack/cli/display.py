@@ -16,6 +16,7 @@ from autopack.cli.common import say
 from autopack.cli.tables import cost
 from autopack.client import AutopackClient
 from autopack.domain.phases import Run
+from autopack.domain.visible import harmless
 from autopack.executor.worker import Progress
 
 if TYPE_CHECKING:
@@ -90,7 +91,11 @@ async def _on_terminal(
                     if progress.kind == "finished":
                         await board.refresh(client)
                         text = f"{progress.phase_id}: {progress.detail}"
-                        console.print(text, markup=False, highlight=False, soft_wrap=True)
+                        console.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
+                    elif progress.kind == "note":  # the next step would take its place
+                        console.print(
+                            harmless(progress.detail), markup=False, highlight=False, soft_wrap=True
+                        )
                     live.refresh()
             group.cancel_scope.cancel()
 
@@ -107,7 +112,7 @@ def screen(board: Board) -> "Group":
     from rich.console import Group
     from rich.text import Text
 
-    full = round(_BAR * board.ended / max(board.total, 1))
+    full = round(_BAR * board.complete / max(board.total, 1))
     head = [
         f"{board.run.run_id}  {board.phases()}{board.left()}",
         f"[{'#' * full}{'.' * (_BAR - full)}]  {board.tokens()}{cost(board.run)}",
@@ -120,4 +125,4 @@ def screen(board: Board) -> "Group":
     more = [f"and {len(board.doing) - _ROWS} more"] if len(board.doing) > _ROWS else []
     below = [*slots, *more] or [board.note]
     # The figures are worth a second line where the window is narrow, a slot's end is not.
-    return Group(*map(Text, head), *(Text(line, no_wrap=True, overflow="crop") for line in below))
+    return Group(*map(Text, head), *(Text(harmless(line), no_wrap=True, overflow="crop") for line in below))

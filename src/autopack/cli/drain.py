@@ -194,10 +194,11 @@ def _say_what_works(seat: "Seat") -> None:
         f"workspace: {seat.git.root} from {seat.base_commit[:12]} (uncommitted changes are not seen, checkouts not touched)"
     )
     say(f"sandbox: {seat.sandbox.level}" + (f"; {seat.sandbox.risks}" if seat.sandbox.risks else ""))
-    if seat.models.builder.provider_mode is ProviderMode.REPLAY:
+    builder = seat.models.asked_for.last or seat.models.builder  # what a person names for the run goes first
+    if builder.provider_mode is ProviderMode.REPLAY:
         say("model: recorded answers, no model is called (set AUTOPACK_MODEL to call one)")
     else:
-        say(f"model: {seat.models.builder.model}, audited by {seat.models.auditor.model}")
+        say(f"model: {builder.model}, audited by {seat.models.auditor.model}")
 
 
 def judge(run: "Run", drained: "Drained", request: "Request", number: int | None) -> tuple[int, str]:

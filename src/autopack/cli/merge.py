@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autopack.cli.common import Json, result, result_json, say, telemetry_choice
+from autopack.domain.looks.words import count
 
 if TYPE_CHECKING:
     from autopack.bootstrap import Connection
@@ -38,7 +39,7 @@ def merge(
             f"{table.table}: {table.read} read, {table.added} added, {table.updated} updated, {table.already_there} already there"
         )
     if merged.open_calls:
-        result(f"left for a later merge: {merged.open_calls} calls that are not finished")
+        result(f"left for a later merge: {count(merged.open_calls, 'call')} not finished")
 
 
 def _place(named: str) -> "Location":

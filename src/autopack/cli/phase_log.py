@@ -1,7 +1,6 @@
 """What a phase did: `phase log` and `phase diff`."""
 
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 1.0
 _COLOURS = {"+": "32", "-": "31", "@": "36", "d": "1"}  # added, removed, place, and the name of a file
-# Whatever a model wrote, a terminal only shows it: escape sequences, and what turns the order of characters round.
-_ACTS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 AttemptOption = Annotated[int | None, typer.Option("--attempt", min=1, help="Only of this attempt.")]
 
 
@@ -145,12 +142,14 @@ def _remark(found: "PhaseDiff") -> str | None:
 
 def _print(diff: str) -> None:
     """As it is, for whoever reads it on; to a terminal with nothing in it that acts, and in colour unless NO_COLOR is set."""
+    from autopack.domain.visible import visible
+
     if not sys.stdout.isatty():
         sys.stdout.flush()
         sys.stdout.buffer.write(diff.encode())  # whatever the locale's encoding is
         return
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     for line in diff.removesuffix("\n").split("\n"):
-        shown = _ACTS.sub(lambda match: f"\\x{ord(match[0]):02x}", line)
+        shown = visible(line)
         colour = None if plain else _COLOURS.get(line[:1])
         sys.stdout.write(f"\x1b[{colour}m{shown}\x1b[m\n" if colour else f"{shown}\n")

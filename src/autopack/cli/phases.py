@@ -11,7 +11,6 @@ from autopack.cli.common import (
     DatabaseUrl,
     Json,
     Reason,
-    body_of,
     result,
     result_json,
     say,
@@ -151,9 +150,6 @@ def _act(
     if not failed and not phase_ids:
         either = " or --failed" if asked.action == "requeue" else ""
         raise UsageError(f"name the phases to {asked.action}{either}")
-    if len(phase_ids) == 1:
-        _act_on_one(asked, phase_ids[0], place, as_json)
-        return 0
 
     async def do(client: "AutopackClient") -> "list[PhaseActed]":
         wanted = await _failed_ones(client, asked.run_id) if failed else phase_ids
@@ -172,27 +168,24 @@ async def _failed_ones(client: "AutopackClient", run_id: str) -> list[str]:
     return [phase.phase_id for phase in await client.phases(run_id, state=PhaseState.FAILED)]
 
 
-def _act_on_one(asked: _Asked, phase_id: str, place: tuple[str | None, str | None], as_json: bool) -> None:
-    """A phase that cannot is an error of the command; the answer is the phase."""
-    from autopack.schemas import ActorBody
-
-    body = body_of(ActorBody, by=asked.by, reason=asked.reason)
-
-    async def do(client: "AutopackClient") -> "Phase":
-        return await client.change_phase(asked.run_id, phase_id, asked.action, body)
-
-    phase = with_client(*place, do)
-    result_json(phase) if as_json else result(f"{phase.phase_id}  {phase.state}")
-
-
 def _tell(asked: _Asked, acted: "list[PhaseActed]", as_json: bool) -> None:
+    """One phase that cannot is an error of the command; of several, each is told."""
+    from autopack.domain.looks.words import count
+    from autopack.errors import Conflict
+
     done = sum(each.done for each in acted)
     if as_json:
         result_json(acted)
+    elif len(acted) == 1 and not done:
+        raise Conflict(acted[0].detail or f"phase {acted[0].phase_id} could not be changed")
     else:
         for each in acted:
             result(
                 f"{each.phase_id}  {each.state or 'unknown'}" + (f"  {each.detail}" if each.detail else "")
             )
     what = "requeued" if asked.action == "requeue" else "skipped"
-    say(f"{done} of {len(acted)} phases {what}" if acted else f"no phase of run {asked.run_id} is FAILED")
+    say(
+        f"{done} of {count(len(acted), 'phase')} {what}"
+        if acted
+        else f"no phase of run {asked.run_id} is FAILED"
+    )

@@ -17,6 +17,7 @@ from autopack.cli.plans import (
     shown,
     told_problem,
 )
+from autopack.domain.looks.words import count
 
 if TYPE_CHECKING:
     from autopack.domain.plan import Plan
@@ -57,12 +58,11 @@ def validate(plan: PlanFile, form: Format = None, as_json: Json = False) -> int:
     if isinstance(found, list):
         for each in [] if as_json else found:
             say(f"{document.name}: {told_problem(document, each)}")
-        count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
-        say(f"autopack: {document.name} is no valid plan: {count}")
+        say(f"autopack: {document.name} is no valid plan: {count(len(found), 'problem')}")
         return _INVALID
     if not as_json:
         result(
-            f"{document.name} is valid: run {told['run_id']}, {told['tiers']} tiers, {told['phases']} phases, "
+            f"{document.name} is valid: run {told['run_id']}, {count(told['tiers'], 'tier')}, {count(told['phases'], 'phase')}, "
             f"hash {told['plan_hash'][:16]}"
         )
     return 0
@@ -177,10 +177,10 @@ def import_plan(
     for note in imported.notes:
         say(f"note: {note}")
     phases = sum(len(tier.phases) for tier in body.tiers)
-    done = f"; {imported.left_out} were done already" if imported.left_out else ""
-    say(
-        f"{phases} tasks became phases{done}. Their words go to the model as they are: read the plan before you run it."
-    )
+    became = "1 task became a phase" if phases == 1 else f"{phases} tasks became phases"
+    was = "was" if imported.left_out == 1 else "were"
+    done = f"; {imported.left_out} {was} done already" if imported.left_out else ""
+    say(f"{became}{done}. Their words go to the model as they are: read the plan before you run it.")
     if not as_json or output is not None:
         _write(rendered(body.to_domain(), Rendering(to)), output, overwrite)
     if as_json:

@@ -324,9 +324,11 @@ def _as_record(found: "Preflight") -> dict[str, Any]:
 def _tell(found: "Preflight") -> None:
     from collections import Counter
 
+    from autopack.domain.looks.words import count
+
     graph = found.graph
     result(
-        f"run {found.run_id} on {found.base_commit[:12]}: {graph.phases} phases in {graph.tiers} tiers; up to {graph.at_once} at "
+        f"run {found.run_id} on {found.base_commit[:12]}: {count(graph.phases, 'phase')} in {count(graph.tiers, 'tier')}; up to {graph.at_once} at "
         f"once, {len(graph.longest_chain)} in the longest chain"
     )
     for each in found.findings:

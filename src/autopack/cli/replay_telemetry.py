@@ -107,10 +107,12 @@ def _cells(each: "Replayed") -> tuple[str, ...]:
 
 
 def _figures(found: "Tally") -> str:
+    from autopack.domain.looks.words import count
+
     if found.rate is None or found.waste is None:
-        return f"{found.calls} calls, of none of which it is known whether the answer would have been cut"
+        return f"{count(found.calls, 'call')}, of none of which it is known whether the answer would have been cut"
     return (
         f"{found.cut} of {found.decided} answers cut, {found.rate:.1%} ({found.low:.1%} to {found.high:.1%} with 95 % "
-        f"confidence), waste {found.waste:.2f}; of {found.calls} calls {found.prior} by the prior, {found.split} to be split, "
+        f"confidence), waste {found.waste:.2f}; of {count(found.calls, 'call')} {found.prior} by the prior, {found.split} to be split, "
         f"{found.calls - found.split - found.decided} unknown"
     )

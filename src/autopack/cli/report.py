@@ -1,5 +1,6 @@
 """The command that reports what happened while nobody looked: as text, or as one HTML file to be sent around."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from autopack.domain.phases import Event
 
 _TEMPLATE = "report.html"
+_STDOUT = Path("-")
 
 
 def report(
@@ -23,7 +25,7 @@ def report(
     ] = "24h",
     until: Annotated[str | None, typer.Option("--until", help="Before this day or moment (default: now).")] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write one self-contained HTML file instead of text.")
+        Path | None, typer.Option("-o", "--output", help="Write one self-contained HTML file instead of text (-: to stdout).")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of -o if it is there.")] = False,
     api_url: ApiUrl = None,
@@ -33,12 +35,10 @@ def report(
     """Report what happened since a moment, and what waits for a person: as text, or as one HTML file."""
     from autopack.clock import Clock
     from autopack.domain.moments import moment
-    from autopack.errors import UsageError
 
     now = Clock().now()
     begin, end = moment("--since", since, now) or now, moment("--until", until, now)
-    if overwrite and output is None:
-        raise UsageError("--overwrite is about the file of -o: name that as well")
+    _check(output, overwrite=overwrite, as_json=as_json)
 
     async def do(client: "AutopackClient") -> "Digest":
         return await client.digest(begin, end)
@@ -53,9 +53,21 @@ def report(
             result(line)
 
 
+def _check(output: Path | None, *, overwrite: bool, as_json: bool) -> None:
+    from autopack.errors import UsageError
+
+    if overwrite and output in (None, _STDOUT):
+        raise UsageError("--overwrite is about the file of -o: name that as well")
+    if as_json and output == _STDOUT:
+        raise UsageError("--json and -o - both write to stdout: name a file, or leave one out")
+
+
 def _write(path: Path, found: "Digest", *, overwrite: bool) -> None:
     from autopack.cli.files import whole_file
 
+    if path == _STDOUT:
+        sys.stdout.buffer.write(page(found).encode())
+        return
     with whole_file(path, overwrite=overwrite) as file:
         file.write(page(found).encode())
     say(f"written: {path}")
@@ -67,16 +79,29 @@ def page(found: "Digest") -> str:
 
     import autopack
     from autopack.domain import event_words
-    from autopack.domain.looks import figures
-    from autopack.domain.looks.words import first_line
+    from autopack.domain.looks import figures, progress
+    from autopack.domain.looks.words import first_line, spoken
 
     made = Environment(
         loader=PackageLoader("autopack.cli"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    made.filters |= {"when": _when, "line": first_line}
+    made.filters |= {"when": _when, "line": first_line, "spoken": spoken}
     return made.get_template(_TEMPLATE).render(
-        digest=found, figures=figures, words=event_words, share=_share, version=autopack.__version__
+        digest=found,
+        figures=figures,
+        words=event_words,
+        how_far=progress.how_far,
+        share=_share,
+        version=autopack.__version__,
+        again=_again(found),
     )
+
+
+def _again(found: "Digest") -> str:
+    """Both moments whole: to the second, what happened last would be left out."""
+    from autopack.domain.looks.words import command
+
+    return command("report", "--since", found.since.isoformat(), "--until", found.until.isoformat())
 
 
 def _share(run: "RunDigest") -> list[tuple[str, int, float, float]]:
@@ -116,20 +141,22 @@ def _need(run_id: str, text: str, do: Sequence[str]) -> list[str]:
 
 
 def _runs(found: "Digest") -> list[str]:
-    from autopack.domain.looks import figures
+    from autopack.domain.looks import figures, progress
 
     rows = []
     for run in found.runs:
-        counts = ", ".join(f"{number} {state}" for state, number in sorted(run.phase_counts.items()))
+        counts = progress.how_far(run.phase_counts)
         rows.append((run.run_id, figures.states(run), counts, f"{figures.tokens(run.spent)} tokens", figures.dollars(run.spent)))  # fmt: skip
     told = columns(rows).splitlines() if rows else []
     return [*told, *_more(len(rows), found.counts["runs"])]
 
 
 def _phases(phases: Sequence["PhaseEnded"], number: int) -> list[str]:
+    from autopack.domain.looks.words import spoken
+
     rows = []
     for each in phases:
-        why = ": ".join(filter(None, [each.failure_kind, each.reason]))
+        why = ": ".join(filter(None, [spoken(each.failure_kind or ""), each.reason]))
         rows.append(
             (
                 f"{each.at:%m-%d %H:%M}",
@@ -142,13 +169,14 @@ def _phases(phases: Sequence["PhaseEnded"], number: int) -> list[str]:
 
 def _money(found: "Digest") -> list[str]:
     from autopack.domain.looks import figures
+    from autopack.domain.looks.words import count, spoken
 
     told = [
-        f"{found.spent.calls} calls: {figures.tokens(found.spent)} tokens, {figures.dollars(found.spent)}"
+        f"{count(found.spent.calls, 'call')}: {figures.tokens(found.spent)} tokens, {figures.dollars(found.spent)}"
     ]
     if found.replayed.calls:
-        told.append(f"replayed (nothing was paid): {found.replayed.calls} calls, {figures.tokens(found.replayed)} tokens")  # fmt: skip
-    ends = ", ".join(f"{number} {outcome}" for outcome, number in found.attempts.items())
+        told.append(f"replayed (nothing was paid): {count(found.replayed.calls, 'call')}, {figures.tokens(found.replayed)} tokens")  # fmt: skip
+    ends = ", ".join(f"{number} {spoken(outcome)}" for outcome, number in found.attempts.items())
     return [*told, f"tries that ended: {ends}"] if ends else told
 
 

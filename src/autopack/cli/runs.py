@@ -35,34 +35,38 @@ TELEMETRY_RUN = "telemetry-collection-v4"
 def create(
     plan: PlanFile,
     form: Format = None,
+    by: By = "a person",
     api_url: ApiUrl = None,
     database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
     """Create a run from a plan. The same plan twice is no error; another one under the same run_id is."""
-    _create(read_plan(plan, form), api_url, database_url, as_json)
+    _create(read_plan(plan, form), by, api_url, database_url, as_json)
 
 
-def _create(plan: "PlanBody", api_url: str | None, database_url: str | None, as_json: bool) -> None:
+def _create(plan: "PlanBody", by: str, api_url: str | None, database_url: str | None, as_json: bool) -> None:
+    from autopack.domain.looks.words import count
+
     async def do(client: "AutopackClient") -> tuple["Run", bool]:
-        return await client.create_run(plan)
+        return await client.create_run(plan, by=by)
 
     run, made = with_client(api_url, database_url, do)
     if as_json:
         result_json({"created": made, "run": run})
         return
-    count = sum(run.phase_counts.values())
-    result(f"run {run.run_id} {'created' if made else 'is already there'}: {count} phases ({run_line(run)})")
+    phases = count(sum(run.phase_counts.values()), "phase")
+    result(f"run {run.run_id} {'created' if made else 'is already there'}: {phases} ({run_line(run)})")
 
 
 def seed_telemetry(
     run_id: Annotated[str, typer.Option("--run-id", help="The run to create.")] = TELEMETRY_RUN,
+    by: By = "a person",
     api_url: ApiUrl = None,
     database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
     """Seed the telemetry collection run: one tier, ten phases under examples/telemetry_utils/."""
-    _create(telemetry_plan(run_id), api_url, database_url, as_json)
+    _create(telemetry_plan(run_id), by, api_url, database_url, as_json)
 
 
 def packaged_plan(name: str, **instead: str) -> "PlanBody":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+SHORTEST_KEY = 16
 GRACE_SECONDS = 5
 """How long requests that are under way may take once the server was told to stop; streams end at once."""
 
@@ -34,8 +35,14 @@ def serve(
 
     choice = choose_database(database_url)
     access = server_access()
-    if host not in _LOOPBACK and access.api_key is None:
-        raise UsageError(f"serving on {host} needs a key: set AUTOPACK_API_KEY, or listen on 127.0.0.1")
+    if host not in _LOOPBACK:
+        if access.api_key is None:
+            raise UsageError(f"serving on {host} needs a key: set AUTOPACK_API_KEY, or listen on 127.0.0.1")
+        if len(access.api_key) < SHORTEST_KEY:
+            raise UsageError(
+                f"serving on {host} needs a key that nobody guesses: AUTOPACK_API_KEY has {len(access.api_key)} characters, "
+                f"{SHORTEST_KEY} are the least (make 32 random ones with `openssl rand -hex 16`)"
+            )
     say(f"database: {locate(choice.url, choice.directory).masked} ({choice.rule})")
     for other in choice.overruled:
         say(f"  note: {other}")

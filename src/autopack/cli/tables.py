@@ -1,18 +1,23 @@
 """Runs and phases as text."""
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from autopack.domain.phases import Phase, Run
 
+_WHY_CHARS = 80
+
 
 def run_line(run: "Run") -> str:
     """State, phases by state, tokens and cost against their caps."""
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(run.phase_counts.items()))
+    from autopack.domain.looks.words import count
+
+    counts = ", ".join(f"{number} {state}" for state, number in sorted(run.phase_counts.items()))
     cap = f" of {run.token_cap}" if run.token_cap else ""
     unknown = (
-        f" and {run.calls_of_unknown_usage} calls whose usage is unknown"
+        f" and {count(run.calls_of_unknown_usage, 'call')} whose usage is unknown"
         if run.calls_of_unknown_usage
         else ""
     )
@@ -39,11 +44,7 @@ def cost(run: "Run") -> str:
 def phase_table(phases: Sequence["Phase"]) -> str:
     rows = [("phase", "tier", "state", "attempts", "tokens", "commit", "why")]
     for phase in phases:
-        why = (
-            (phase.failure_reason or "").strip().split("\n", 1)[0][:80]
-            if phase.failure_kind or phase.state == "GATE"
-            else ""
-        )
+        why = _why(phase.failure_reason or "") if phase.failure_kind or phase.state == "GATE" else ""
         rows.append(
             (
                 phase.phase_id, phase.tier_id, phase.state, f"{phase.attempts}/{phase.max_attempts}", str(phase.tokens_used),
@@ -51,6 +52,14 @@ def phase_table(phases: Sequence["Phase"]) -> str:
             )
         )  # fmt: skip
     return columns(rows)
+
+
+def _why(reason: str) -> str:
+    """The first line; a terminal's row is kept short, a program reads it whole."""
+    line = reason.strip().split("\n", 1)[0]
+    if len(line) <= _WHY_CHARS or not sys.stdout.isatty():
+        return line
+    return f"{line[: _WHY_CHARS - 3].rstrip()}..."
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> str:

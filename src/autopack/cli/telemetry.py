@@ -52,6 +52,7 @@ def export(
 ) -> None:
     """Write the rows of a telemetry table, every column, in the order of their ids."""
     from autopack.cli.files import whole_file
+    from autopack.domain.looks.words import count
     from autopack.domain.telemetry import TABLES
 
     chosen, selection = TABLES[table], _selection(run_id, phase_id, since, until)
@@ -63,7 +64,7 @@ def export(
         rows = with_telemetry_client(
             api_url, database_url, lambda client: _write(client, chosen, selection, format, file)
         )
-    say(f"{rows} rows of {table} as {format}" + (f" in {output}" if named else ""))
+    say(f"{count(rows, 'row')} of {table} as {format}" + (f" in {output}" if named else ""))
 
 
 def _selection(run_id: str | None, phase_id: str | None, since: str | None, until: str | None) -> "Selection":

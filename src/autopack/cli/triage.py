@@ -153,7 +153,7 @@ def _controller(
             )
 
     def show(key: tuple[str, str], progress: Progress) -> None:
-        if progress.kind in ("trying", "tried", "recovered", "claimed", "waiting"):
+        if progress.kind in ("trying", "tried", "recovered", "claimed", "waiting", "note"):
             say(f"{'/'.join(part for part in key if part)}: {progress.kind} {progress.detail}".rstrip())
 
     return Triage(
@@ -239,10 +239,16 @@ def _show(record: dict[str, Any]) -> None:
     _show_totals(record)
 
 
+def _gained(calls: int, events: int) -> str:
+    from autopack.domain.looks.words import count
+
+    return f"+{count(calls, 'call')}, +{count(events, 'estimation event')}"
+
+
 def _line(trial: dict[str, Any]) -> str:
     rate = trial["yield_per_minute"]
     time = "" if trial["seconds"] is None else f" in {trial['seconds']:.1f} s"
-    gained = f"+{trial['llm_usage_events']} calls, +{trial['token_estimation_v2_events']} estimation events"
+    gained = _gained(trial["llm_usage_events"], trial["token_estimation_v2_events"])
     speed = "" if rate is None else f" ({rate} a minute)"
     why = f"; {trial['why']}" if trial["why"] else ""
     detail = f": {trial['detail']}" if trial["detail"] else ""
@@ -272,9 +278,7 @@ def _show_totals(record: dict[str, Any]) -> None:
     sums = record["totals"]
     states = ", ".join(f"{count} {state}" for state, count in sums.states.items()) or "none"
     nothing = ", ".join(f"{count} {why}" for why, count in sums.nothing_gained.items())
-    result(
-        f"tried {sums.tried}: {states}; +{sums.llm_usage_events} calls, +{sums.token_estimation_v2_events} estimation events"
-        + (f"; nothing gained: {nothing}" if nothing else "")
-    )
+    gained = _gained(sums.llm_usage_events, sums.token_estimation_v2_events)
+    result(f"tried {sums.tried}: {states}; {gained}" + (f"; nothing gained: {nothing}" if nothing else ""))
     again = f"; go on with --resume {record['session_id']}" if record["resumable"] else ""
     result(f"ended: {record['stopped']} ({record['reason']}){again}")

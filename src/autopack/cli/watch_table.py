@@ -11,6 +11,7 @@ from autopack.cli.board import duration
 from autopack.cli.tables import cost
 from autopack.cli.watched import Watched
 from autopack.clock import utc_now
+from autopack.domain.looks import progress
 from autopack.domain.looks.words import first_line, span
 from autopack.domain.phases import Phase, PhaseState
 
@@ -50,16 +51,12 @@ def screen(watched: Watched, *, width: int, height: int) -> Group:
 
 def _head(watched: Watched, bar: int) -> Iterable[Text]:
     run, counts = watched.run, watched.run.phase_counts
-    total = sum(counts.values())
-    done = sum(counts.get(state, 0) for state in _CLOSED)
-    failed, waiting = counts.get(PhaseState.FAILED, 0), counts.get(PhaseState.GATE, 0)
-    full = round(bar * done / max(total, 1))
-    told = [f"{run.run_id}  {run.state}", f"{done}/{total} done"]
-    told += [f"{failed} failed"] if failed else []
-    told += [f"{waiting} waiting for you"] if waiting else []
-    yield Text(", ".join(told), style="bold", no_wrap=True, overflow="crop")
+    full = round(bar * progress.complete(counts) / max(progress.total(counts), 1))
+    yield Text(
+        f"{run.run_id}  {run.state}, {progress.how_far(counts)}", style="bold", no_wrap=True, overflow="crop"
+    )
     cap = f"/{run.token_cap}" if run.token_cap else ""
-    left = f", about {duration(watched.seconds_left)} left" if watched.seconds_left else ""
+    left = f", about {duration(watched.seconds_left)} left" if watched.seconds_left and watched.moves else ""
     figures = f"[{'#' * full}{'.' * (bar - full)}]  {run.tokens_used}{cap} tokens{cost(run)}{left}"
     yield Text(figures)
     if run.state_reason:

@@ -1,7 +1,7 @@
 """A run as it is watched: looked at again and again with a few short requests, whatever its length."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -9,8 +9,10 @@ from autopack.cli.tables import run_line
 from autopack.client import AutopackClient
 from autopack.clock import utc_now
 from autopack.domain.lifecycle import DONE_STATES
+from autopack.domain.looks.why import WORKER_GONE
 from autopack.domain.looks.words import first_line
 from autopack.domain.phases import Attempt, Event, Phase, Run, RunState
+from autopack.executor.liveness import is_dead
 
 _EVENTS_AT_ONCE = 1000
 _ONE_BY_ONE = 20  # phases that are asked for singly, rather than all anew
@@ -67,6 +69,12 @@ class Watched:
         """As a drain of the run would end now."""
         return _CODES.get(self.run.state, 1)
 
+    @property
+    def moves(self) -> bool:
+        """Somebody works on it at this moment, as far as can be known from here."""
+        now = utc_now()
+        return any(each.lease_expires_at > now and not is_dead(each.worker) for each in self.open.values())
+
     def summary(self) -> str:
         return f"{self.run.run_id}  {run_line(self.run)}"
 
@@ -105,7 +113,10 @@ class Watched:
 
     async def _read_run(self, client: AutopackClient) -> None:
         self.run = await client.run(self.run.run_id)
-        self.open = {each.phase_id: each for each in await client.open_attempts(self.run.run_id)}
+        found = await client.open_attempts(self.run.run_id)
+        self.open = {
+            each.phase_id: replace(each, step=WORKER_GONE) if is_dead(each.worker) else each for each in found
+        }
 
     def _steps(self) -> dict[str, tuple[int, str | None]]:
         return {phase_id: (attempt.number, attempt.step) for phase_id, attempt in self.open.items()}

@@ -22,7 +22,18 @@ def why(
     """Say in plain words why a run does not move, phase by phase, and which commands help."""
 
     async def do(client: "AutopackClient") -> "Why":
-        return await client.why(run_id)
+        from autopack.clock import utc_now
+        from autopack.domain.looks.why import without_workers
+        from autopack.executor.liveness import is_dead
+
+        found = await client.why(run_id)
+        if not found.moves:
+            return found
+        # What a database cannot know before the lease ends: that a process of this very machine is no more.
+        now = utc_now()
+        held = [each for each in await client.open_attempts(run_id) if each.lease_expires_at > now]
+        gone = {each.phase_id for each in held if is_dead(each.worker)}
+        return without_workers(found, gone, alive=len(held) - len(gone))
 
     found = with_client(api_url, database_url, do)
     if as_json:

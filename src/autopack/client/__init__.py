@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from autopack import __version__
 from autopack.client.http import error_from
 from autopack.client.looks import LookCalls
 from autopack.client.orphans import OrphanCalls
@@ -54,4 +55,6 @@ async def remote(
 
 
 def _headers(api_key: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    """What changes a person asks for is kept with where they came from: this client says that it is Autopack's."""
+    of_ours = {"User-Agent": f"autopack/{__version__}"}
+    return {**of_ours, "Authorization": f"Bearer {api_key}"} if api_key else of_ours

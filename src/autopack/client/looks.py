@@ -7,7 +7,7 @@ from autopack.domain.looks.digest import Digest
 from autopack.domain.looks.outlook import Outlook
 from autopack.domain.looks.why import Why
 from autopack.domain.looks.workers import WorkerLook
-from autopack.domain.phases import Event, Phase, PhaseState
+from autopack.domain.phases import Event
 
 
 class LookCalls(Conversation):
@@ -34,10 +34,3 @@ class LookCalls(Conversation):
     async def last_event(self) -> int:
         """The id of the newest event; 0 where nothing has happened yet."""
         return (await self._call(dict[str, int], "GET", "/events/last"))["event_id"]
-
-    async def some_phases(
-        self, run_id: str, *, limit: int, state: PhaseState | None = None, q: str | None = None, tier: str | None = None
-    ) -> list[Phase]:  # fmt: skip
-        """The first of the plan that are alike, at most `limit`."""
-        path = f"/runs/{id_part(run_id)}/phases"
-        return await self._call(list[Phase], "GET", path, state=state, q=q, tier=tier, limit=limit)

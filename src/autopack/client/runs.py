@@ -14,9 +14,11 @@ _APPROVALS_AT_ONCE = 100  # each with its whole diff
 
 
 class RunCalls(Conversation):
-    async def create_run(self, plan: schemas.PlanBody) -> tuple[Run, bool]:
+    async def create_run(self, plan: schemas.PlanBody, *, by: str | None = None) -> tuple[Run, bool]:
         """The run, and whether it was made now (False: the same one was there)."""
-        response = await self._send("POST", "/runs", plan.model_dump(mode="json"), {})
+        response = await self._send(
+            "POST", "/runs", plan.model_dump(mode="json"), {} if by is None else {"by": by}
+        )
         return self._decode(Run, response), response.status_code == 201
 
     async def run(self, run_id: str) -> Run:

@@ -55,9 +55,13 @@ class WorkCalls(Conversation):
         answer = await self._call(dict[str, bool], "POST", f"/attempts/{id_part(attempt_id)}/lost", body)
         return bool(answer["given_back"])
 
-    async def report_budget(self, attempt_id: str, lease_token: str, reason: str) -> bool:
-        """Whether the run is paused for it now; False while calls under way may still make room."""
-        body = body_of(schemas.BudgetBody, lease_token=lease_token, reason=cut(storable_text(reason)))
+    async def report_budget(
+        self, attempt_id: str, lease_token: str, reason: str, request: CallRequest | None = None
+    ) -> bool:
+        """Whether the run is paused for it now; False where `request` fits by now, or calls under way may still make room."""
+        body = body_of(
+            schemas.BudgetBody, lease_token=lease_token, reason=cut(storable_text(reason)), request=request
+        )
         answer = await self._call(dict[str, bool], "POST", f"/attempts/{id_part(attempt_id)}/budget", body)
         return bool(answer["paused"])
 

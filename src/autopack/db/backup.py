@@ -147,7 +147,10 @@ def dump_command(location: Location, target: Path | None) -> str:
 def restore_commands(location: Location, backup: Path) -> list[str]:
     """The second one tells clients that were connected before that the database is not as they knew it."""
     dbname = f"--dbname={_plain(location)}"
-    epoch = f"UPDATE {IDENTITY} SET epoch = epoch + 1, nonce = NULL"
+    moment = (
+        "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"  # as `restore` of a SQLite database does it
+    )
+    epoch = f"UPDATE {IDENTITY} SET epoch = greatest(epoch, {moment}) + 1, nonce = NULL"
     leases = "UPDATE attempts SET lease_token = gen_random_uuid()::text, lease_expires_at = now() WHERE outcome IS NULL"
     return [
         shlex.join(["pg_restore", "--clean", "--if-exists", "--single-transaction", dbname, str(backup)]),

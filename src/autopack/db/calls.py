@@ -115,16 +115,24 @@ def _journaled(session: Session, attempt: AttemptRow, request: CallRequest) -> R
     return Reservation(call_id=response.call_id, ask=row.ask, completion=response.completion)
 
 
-def pause_for_budget(session: Session, attempt_id: str, reason: str, *, now: datetime) -> bool:
+def pause_for_budget(
+    session: Session, attempt_id: str, reason: str, *, request: CallRequest | None = None, now: datetime
+) -> bool:
     """Pauses the run until a person raises the cap that was reached, or a day is over. False, and no pause, while a call
-    is under way that may leave room when it ends, when the day that was full is over, or when the run has ended anyway.
+    is under way that may leave room when it ends, when the day that was full is over, or when the run has ended anyway;
+    and when the `request` that was refused fits by now: a cap was raised, or a call gave room back.
     """
     row = session.get(AttemptRow, attempt_id)
-    if row is None or runs.row(session, row.run_id, lock=True).state in lifecycle.DONE_STATES:
+    if row is None or (run := runs.row(session, row.run_id, lock=True)).state in lifecycle.DONE_STATES:
         return False
     day = day_named(reason)
     if day is not None and day_ends(day) <= now:
         return False
+    if request is not None:
+        still = caps.refusal(session, run, request, day=day)
+        if still is None:
+            return False
+        reason = still
     if others_may_make_room(reason) and _is_held(session, row.run_id, day):
         return False
     runs.pause(session, row.run_id, actor="autopack", now=now, cause=cause_of(reason), reason=reason)

@@ -98,12 +98,7 @@ def hold(session: Session, run_id: str, request: CallRequest, *, now: datetime) 
         "nanos": None if cost is None else float(money.nanos_at_most(cost)),
     }
     if session.execute(_HOLD_OF_RUN, {"run": run_id, **amounts}).first() is None:
-        row = runs.row(session, run_id)
-        account = Account(
-            token_cap=row.token_cap, cost_cap_usd=row.cost_cap_usd, tokens_used=row.tokens_used,
-            tokens_reserved=row.tokens_reserved, cost_usd=row.cost_usd, cost_reserved_usd=row.cost_reserved_usd,
-        )  # fmt: skip
-        raise _no_room(refusal_by_run(run_id, account, request))
+        raise _no_room(refusal_by_run(run_id, _account(runs.row(session, run_id)), request))
     if request.provider_mode == ProviderMode.LIVE:
         _hold_of_day(session, request, amounts, now=now)
 
@@ -116,6 +111,20 @@ def _hold_of_day(session: Session, request: CallRequest, amounts: dict[str, Any]
     daily.open_day(session, day)
     if session.execute(_HOLD_OF_DAY, wanted).first() is None:
         raise _no_room(refusal_by_day(day, daily.get(session, day).account, request))
+
+
+def refusal(session: Session, run: RunRow, request: CallRequest, *, day: str | None) -> str | None:
+    """Why the call does not fit the caps of the day, or without one those of the run; None where it fits by now."""
+    if day is not None:
+        return refusal_by_day(day, daily.get(session, day).account, request)
+    return refusal_by_run(run.id, _account(run), request)
+
+
+def _account(run: RunRow) -> Account:
+    return Account(
+        token_cap=run.token_cap, cost_cap_usd=run.cost_cap_usd, tokens_used=run.tokens_used,
+        tokens_reserved=run.tokens_reserved, cost_usd=run.cost_usd, cost_reserved_usd=run.cost_reserved_usd,
+    )  # fmt: skip
 
 
 def _no_room(reason: str | None) -> BudgetReached | DatabaseBusy:

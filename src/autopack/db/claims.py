@@ -54,6 +54,9 @@ def claim(
         if phase_id is not None:
             raise PhaseBlocked(f"phase {phase_id} of run {run_id} was taken by another worker just now")
         return idle.explain(session, run, _DUE.params(of_run=run_id, at=now), now)
+    run = runs.row(
+        session, run_id
+    )  # a cap that came before the phase was taken: who sets one counts what is taken
     number = attempts.last_number(session, run_id, taken.phase_id) + 1
     if stopped := _count_started(session, run, first=number == 1, now=now, base_commit=base_commit):
         # Nothing was started: the cap was reached by the phase that would have been next.

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from autopack.db.location import Location
-from autopack.errors import AutopackError, DatabaseBusy, DatabaseRefused
+from autopack.errors import AutopackError, DatabaseBusy, DatabaseRefused, DatabaseReplaced
 
 BUSY_TIMEOUT_SECONDS = 30
 _FUSE = frozenset(
@@ -86,7 +86,7 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """A session inside a transaction that commits at the end, and rolls back on any error.
 
-        Raises DatabaseRefused when the file was deleted or replaced, or cannot be written.
+        Raises DatabaseReplaced when the file was deleted or replaced, DatabaseRefused when it cannot be written.
         """
         with self._turn(), _refusals(self.location):
             self.check_file()
@@ -111,7 +111,7 @@ class Database:
     def check_file(self) -> None:
         """Refuses a SQLite file that is not the one that was opened: its writes would go to nobody."""
         if self.location.path is not None and file_stamp(self.location.path) != self.stamp:
-            raise DatabaseRefused(
+            raise DatabaseReplaced(
                 f"the database file {self.location.path} was replaced while it was in use. Nothing more is "
                 "written; stop what replaced it, put the file back, and start again."
             )
@@ -123,15 +123,15 @@ class Database:
 
 
 def file_stamp(path: Path) -> FileStamp:
-    """Device and inode. Raises DatabaseRefused when the file is gone, or has a second name to be written under."""
+    """Device and inode. Raises DatabaseReplaced when the file is gone, or has a second name to be written under."""
     try:
         status = path.stat()
     except OSError as error:
-        raise DatabaseRefused(
+        raise DatabaseReplaced(
             f"the database file {path} is gone ({error.strerror}). Nothing is made in its place; put it back."
         ) from error
     if status.st_nlink > 1:
-        raise DatabaseRefused(
+        raise DatabaseReplaced(
             f"the database file {path} has {status.st_nlink} hard links; SQLite's journal protects only one name. "
             "Keep one of them (copy the file instead of linking it)."
         )

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from autopack.db.engine import journal_mode, wal_is_safe
+from autopack.db.glance import IDENTITY, table_names
 
 _WAIT_SECONDS = 30
 
@@ -34,6 +35,15 @@ def integrity(path: Path) -> Integrity:
     except sqlite3.DatabaseError as error:
         return Integrity(damage=str(error))
     return Integrity(dangling=tuple((name, tables.count(name)) for name in sorted(set(tables))))
+
+
+def is_damaged_one_of_ours(path: Path) -> bool:
+    """Whether restoring a backup may be the remedy. What can be read and is another program's is not opened."""
+    try:
+        tables = table_names(path)
+    except sqlite3.DatabaseError:
+        return True
+    return IDENTITY in tables and integrity(path).damage is not None
 
 
 def journal_in_force(session: Session) -> str:

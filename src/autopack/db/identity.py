@@ -98,7 +98,7 @@ def check_sqlite_file(location: Location, *, read_only: bool = False) -> None:
             return
         reason = "is not a SQLite database" if "not a database" in str(error) else f"cannot be read ({error})"
         raise DatabaseRefused(
-            f"{path} {reason}. Name another with DATABASE_URL, or restore a backup."
+            f"{path} {reason}. Is this the file you meant? Name another with DATABASE_URL if not, and restore a backup if so."
         ) from error
 
 

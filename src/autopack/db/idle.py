@@ -58,7 +58,7 @@ def explain(session: Session, run: RunRow, next_due: Select[int], now: datetime)
     until, due_now = session.execute(select(lease_ends, next_due.exists())).one()
     if until is not None or due_now:
         names = _names(session, run.id, PhaseState.EXECUTING) or "the next phase"
-        return Idle(reason=IdleReason.EXECUTING, detail=f"another worker is executing {names}", until=until)
+        return Idle(reason=IdleReason.EXECUTING, detail=f"being worked on: {names}", until=until)
     due = session.scalar(
         select(func.min(PhaseRow.not_before)).where(
             PhaseRow.run_id == run.id, PhaseRow.state == PhaseState.QUEUED, PhaseRow.not_before > now

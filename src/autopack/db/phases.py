@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select, tuple_, update
+from sqlalchemy import bindparam, case, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from autopack.db import events, requests, runs
@@ -187,7 +187,11 @@ class _Change:
         common = {"state": self.state, "updated_at": self.now, "not_before": None, "pause_after": False}
         if self.action is PhaseAction.SKIP:
             return {**common, "completed_at": self.now}
-        return {**common, "attempts": 0, "completed_at": None, "requeued_after": _LAST_NUMBER}
+        # Out of GATE it has not ended yet, and whoever wished to look after it still does.
+        marked = case((PhaseRow.state == PhaseState.GATE, PhaseRow.pause_after), else_=False)
+        return {
+            **common, "pause_after": marked, "attempts": 0, "completed_at": None, "requeued_after": _LAST_NUMBER
+        }  # fmt: skip
 
     def ends(self, phase: Phase) -> bool:
         """Whether the run is to pause because this phase, as it was, has ended by it."""

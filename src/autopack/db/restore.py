@@ -54,7 +54,8 @@ def restore(backup: Path, location: Location, *, replace: bool, actor: str, now:
         write_copy(backup, partial)
         found = _known(backup, read_copy(partial))
         before = _refuse_another(target, found) if target.exists() else None
-        given_back = _begin_anew(partial, max(found.epoch, before or 0) + 1, backup, actor=actor, now=now)
+        epoch = _new_epoch(found.epoch, before or 0, now)
+        given_back = _begin_anew(partial, epoch, backup, actor=actor, now=now)
         made = read_copy(partial)
         kept = _take_place(partial, target, now)
     except OSError as error:
@@ -155,6 +156,11 @@ def _refuse_another(target: Path, found: Copied) -> int | None:
             "another place with --to, or move that database away first."
         )
     return None if row is None else int(row[1])
+
+
+def _new_epoch(backed_up: int, replaced: int, now: datetime) -> int:
+    """One that no restore has given before, also where the file of that restore is not there any more: the milliseconds."""
+    return max(backed_up, replaced, int(now.timestamp() * 1000)) + 1
 
 
 def _begin_anew(partial: Path, epoch: int, backup: Path, *, actor: str, now: datetime) -> int:

@@ -181,6 +181,19 @@ def pause(
     if found.state in lifecycle.DONE_STATES:
         raise Conflict(f"run {run_id} is {found.state}; there is nothing to pause")
     reason = reason or f"by {actor}"
+    if found.state == RunState.PAUSED and cause is StateCause.PERSON and found.state_cause != cause:
+        # A cap holds it already; from now on a person does, and more room would not be all it takes.
+        values = {"state_cause": cause, "state_reason": reason, "updated_at": now}
+        session.execute(update(RunRow).where(RunRow.id == run_id).values(**values))
+        events.record(
+            session,
+            run_id=run_id,
+            kind="run_state",
+            actor=actor,
+            now=now,
+            state=RunState.PAUSED,
+            reason=reason,
+        )
     set_state(session, run_id, RunState.PAUSED, actor=actor, now=now, cause=cause, reason=reason)
 
 
@@ -189,6 +202,7 @@ def resume(
     reason: str | None = None,
 ) -> None:  # fmt: skip
     """Goes on with a PAUSED run; `caps` (columns of the run) replace the present ones."""
+    _lock_phases_to_count(session, run_id, caps or {})
     found = row(session, run_id, lock=True)
     if found.state != RunState.PAUSED:
         raise Conflict(f"run {run_id} is {found.state}, not PAUSED")
@@ -201,12 +215,20 @@ def change(
     session: Session, run_id: str, changes: Mapping[str, Any], *, actor: str, now: datetime, reason: str | None = None
 ) -> None:  # fmt: skip
     """What `changes` names (`control.CHANGEABLE`) is so from the next claim and the next model call on; None takes away."""
+    _lock_phases_to_count(session, run_id, changes)
     found = row(session, run_id, lock=True)
     if found.state in lifecycle.DONE_STATES:
         raise Conflict(
             f"run {run_id} is {found.state}; there is nothing left to change. Requeue a phase of it first."
         )
     _write(session, found, changes, actor=actor, now=now, reason=reason)
+
+
+def _lock_phases_to_count(session: Session, run_id: str, changes: Mapping[str, Any]) -> None:
+    """Before the run, as everybody does: a claim under way is not seen, and would not be counted. Those that
+    come later see the cap."""
+    if changes.get("max_phases") is not None:
+        session.execute(_PHASES_LOCKED, {"run": run_id}).all()
 
 
 def _write(

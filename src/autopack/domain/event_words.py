@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-from autopack.domain.looks.words import first_line, process
+from autopack.domain.looks.words import first_line, process, spoken
 from autopack.domain.phases import Event, JsonObject
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -47,8 +47,17 @@ def _values(detail: JsonObject) -> str:
 
 
 def _finished(detail: JsonObject) -> str:
-    kind = f", {detail['failure_kind']}" if detail.get("failure_kind") else ""
+    kind = f", {spoken(str(detail['failure_kind']))}" if detail.get("failure_kind") else ""
     return f"attempt ended as {detail.get('outcome')}{kind}; the phase is {detail.get('state')}"
+
+
+def detail(event: Event) -> str:
+    """What a kind and a state leave unsaid: what was changed to what, and why."""
+    told = {"run_changed": changes, "daily_caps_changed": changes}.get(event.kind)
+    said = told(event.detail.get("changes") or {}) if told else ""
+    if event.kind == "pause_after":
+        said = _WORDS[event.kind](event.detail)
+    return plain(": ".join(filter(None, [said, first_line(str(event.detail.get("reason") or ""))])))
 
 
 _WORDS: dict[str, _Told] = {

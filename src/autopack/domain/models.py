@@ -10,7 +10,7 @@ from autopack.domain.edits.plan import Format
 from autopack.domain.messages import Role
 from autopack.errors import InvalidInput
 
-NAME_PATTERN = r"(openai|anthropic):\S+"
+NAME_PATTERN = r"(openai|anthropic):[!-~]+"  # nothing that a terminal obeys, or that looks like another name
 _NAME = re.compile(NAME_PATTERN)
 _KEYS = ("category", "attempt", "ladder", "format", "output_limit")
 DEFAULT = "default"

@@ -25,6 +25,11 @@ def dollars(amount: int) -> float:
     return amount / NANOS
 
 
+def short(usd: float) -> str:
+    """For a person who reads many figures: $1.50, to the cent or as fine as it takes to show that it is not nothing."""
+    return f"${usd:,.2f}" if usd == 0 or abs(usd) >= 0.005 else f"${spelled(usd)}"
+
+
 def spelled(usd: float) -> str:
     """For a person, every digit that counts: "0.5", "0.00000012", never an exponent."""
     text = f"{Decimal(nanos(usd)) / NANOS:.9f}"

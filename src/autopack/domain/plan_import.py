@@ -96,7 +96,7 @@ def plan_of(
     """Raises InvalidInput where there is nothing to do, or what is wanted contradicts itself."""
     if not tasks:
         raise InvalidInput(
-            f"all {left_out} tasks are done: there is nothing to import"
+            f"{'the only task is' if left_out == 1 else f'all {left_out} tasks are'} done: there is nothing to import"
             if left_out
             else "no tasks were found"
         )

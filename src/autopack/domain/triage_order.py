@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from autopack.domain import lifecycle
 from autopack.domain.failures import Action, action, judges_the_work
+from autopack.domain.looks.words import count
 from autopack.domain.phases import FailureKind, PhaseState, RunState
 from autopack.domain.triage import DONE, Candidate, Key, Options, Trial
 
@@ -219,12 +220,12 @@ def _by_session(case: _Case) -> str | None:
 def _by_limits(case: _Case) -> str | None:
     phase, options, sums = case.phase, case.options, case.sums
     if phase.tried >= options.max_attempts_per_phase:
-        return f"triage has made {phase.tried} attempts at it (--max-attempts-per-phase)"
+        return f"triage has made {count(phase.tried, 'attempt')} at it (--max-attempts-per-phase)"
     if sums.timeouts.get(phase.run_id, 0) >= options.max_timeouts_per_run:
-        return f"{sums.timeouts[phase.run_id]} phases of its run ran out of time (--max-timeouts-per-run)"
+        return f"{count(sums.timeouts[phase.run_id], 'phase')} of its run ran out of time (--max-timeouts-per-run)"
     repeats = sums.repeats.get(phase.signature, 0) if phase.signature else 0
     if repeats >= options.max_fingerprint_repeats:
-        return f"its failure was seen {repeats} times in this session (--max-fingerprint-repeats)"
+        return f"its failure was seen {count(repeats, 'time')} in this session (--max-fingerprint-repeats)"
     return None
 
 
@@ -252,13 +253,18 @@ class Stop(StrEnum):
 def enough(history: History, options: Options, minutes: float) -> tuple[Stop, str] | None:
     """Why no further phase is begun, although some may be left."""
     if history.done >= options.batch_size:
-        return Stop.BATCH_SIZE, f"{options.batch_size} phases were asked for, and are done"
+        done = (
+            "1 phase was asked for, and is"
+            if options.batch_size == 1
+            else f"{options.batch_size} phases were asked for, and are"
+        )
+        return Stop.BATCH_SIZE, f"{done} done"
     if options.max_total_minutes is not None and minutes >= options.max_total_minutes:
         return Stop.TIME, f"{options.max_total_minutes:g} minutes are over (--max-total-minutes)"
     most = options.max_consecutive_zero_yield
     if most is not None and history.zero_yields >= most:
         return (
             Stop.ZERO_YIELD,
-            f"{history.zero_yields} phases in a row made no telemetry (--max-consecutive-zero-yield)",
+            f"{count(history.zero_yields, 'phase')} in a row made no telemetry (--max-consecutive-zero-yield)",
         )
     return None

@@ -11,6 +11,7 @@ from autopack.domain.phases import AttemptOutcome, Claim, FailureKind, Outcome
 from autopack.errors import AutopackError, BudgetReached, InvalidInput, LeaseLost, ModelError
 from autopack.executor.failure import unanswered
 from autopack.executor.lease import Lease
+from autopack.executor.ledger import NoRoom
 from autopack.executor.pipeline import PhaseRunner, Step
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ class AttemptRunner:
 
     async def _out_of_budget(self, claim: Claim, error: BudgetReached) -> Outcome:
         """The phase waits: for a person where the run was paused, else for calls of other phases to give back what they held."""
-        paused = await self._client.report_budget(claim.attempt_id, claim.lease_token, str(error))
+        request = error.request if isinstance(error, NoRoom) else None
+        paused = await self._client.report_budget(claim.attempt_id, claim.lease_token, str(error), request)
         return Outcome(
             outcome=AttemptOutcome.DEFERRED, failure_kind=FailureKind.BUDGET, reason=str(error),
             retry_after_seconds=None if paused else ROOM_SECONDS,

@@ -1,5 +1,6 @@
 """The leases of a worker: kept while their phases run, and the way on which it hears what a person changed."""
 
+import logging
 from collections.abc import Callable
 
 import anyio
@@ -7,9 +8,10 @@ from anyio.abc import TaskGroup
 
 from autopack.client import AutopackClient
 from autopack.domain.phases import Claim
-from autopack.errors import LeaseLost
+from autopack.errors import AutopackError, DatabaseMismatch, DatabaseReplaced, LeaseLost
 from autopack.schemas import RenewAnswer
 
+log = logging.getLogger(__name__)
 ASK_SECONDS = 1.0
 """How often a worker asks, however many leases it holds: a cancel is heard within two seconds."""
 KEPT = 2 / 3
@@ -84,19 +86,32 @@ class Lease:
             is_fresh = now - renewed < self._leases.lease_seconds / 3
             if is_fresh and self.step == self._told and self._leases.is_known():
                 continue
-            await self._renew(ends - now)
-            renewed, ends = now, max(ends, now + KEPT * self._leases.lease_seconds)
+            if await self._renew(ends - now):
+                renewed, ends = now, max(ends, now + KEPT * self._leases.lease_seconds)
 
-    async def _renew(self, left: float) -> None:
-        """Cut off from the queue for longer than the lease, the phase is another's: the work stops."""
-        step, is_renewed = self.step, False
+    async def _renew(self, left: float) -> bool:
+        """False where the queue could not be asked: for `left` seconds the phase is ours all the same, and what was paid
+        for goes on. Then it may be another's: the work stops."""
+        step = self.step
         try:
-            with anyio.move_on_after(left):
-                await self._leases.renew(self._claim, step)
-                is_renewed = True
-            if not is_renewed:
-                raise LeaseLost(f"the lease of attempt {self._claim.attempt_id} could not be renewed in time")
+            if left > 0:
+                with anyio.move_on_after(left):
+                    await self._leases.renew(self._claim, step)
+                    self._told = step
+                    return True
+            raise LeaseLost(f"the lease of attempt {self._claim.attempt_id} could not be renewed in time")
         except LeaseLost:
             self.lost = True
             raise
-        self._told = step
+        except (DatabaseMismatch, DatabaseReplaced):
+            raise  # this queue does not know of the attempt any more
+        except AutopackError as error:
+            log.warning(
+                "the lease was not renewed, asking again",
+                extra={
+                    "attempt_id": self._claim.attempt_id,
+                    "error": str(error),
+                    "seconds_left": round(left),
+                },
+            )
+            return False

@@ -23,13 +23,21 @@ from autopack.domain.messages import (
 )
 from autopack.domain.phases import Claim
 from autopack.domain.storable import storable, storable_text
-from autopack.errors import ApiUnreachable, AutopackError, IncompleteResponse, ModelError
+from autopack.errors import ApiUnreachable, AutopackError, BudgetReached, IncompleteResponse, ModelError
 from autopack.llm.base import LLM
 from autopack.llm.pricing import TABLE_ONLY, Prices
 
 CUT_ANSWERS_TAKEN = 3
 RECORD_SECONDS = 60.0
 _COMPLETION: TypeAdapter[Completion] = TypeAdapter(Completion)
+
+
+class NoRoom(BudgetReached):
+    """`request` is what a cap left no room for."""
+
+    def __init__(self, detail: str, request: CallRequest) -> None:
+        super().__init__(detail)
+        self.request = request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +63,7 @@ class Ledger:
     ) -> Completion:
         """The answer. One that was cut off on its way is asked for again, each time as a call of its own.
 
-        Raises BudgetReached before anything is spent; ModelError and ModelNotReady from the model.
+        Raises NoRoom before anything is spent; ModelError and ModelNotReady from the model.
         """
         messages = [replace(message, text=self.redact(message.text)) for message in messages]
         for attempt in range(1, CUT_ANSWERS_TAKEN + 1):
@@ -80,7 +88,10 @@ class Ledger:
     ) -> Completion:
         now = self.clock.now()
         request = self._request(llm, role, messages, max_tokens, tool, now)
-        held = await self.client.reserve(self.claim.attempt_id, self.claim.lease_token, request)
+        try:
+            held = await self.client.reserve(self.claim.attempt_id, self.claim.lease_token, request)
+        except BudgetReached as error:
+            raise NoRoom(str(error), request) from error
         if held.completion is not None:
             return _COMPLETION.validate_python(held.completion)
         phase = self.claim.phase

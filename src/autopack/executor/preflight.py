@@ -37,7 +37,6 @@ from autopack.workspace.sandbox import Sandbox, SandboxLevel, describe
 
 _MIB = 1 << 20
 _LITTLE_DISK_BYTES = 200 * _MIB
-_NOT_FOUND = 127
 _LAST_WORDS = 400
 _WAITING = (PhaseState.QUEUED, PhaseState.EXECUTING, PhaseState.GATE)
 _UNBELIEVABLE = (RunKind.VOID, RunKind.TIMED_OUT)

@@ -22,13 +22,17 @@ class Slots:
     def resize(self, asked_for: int | None) -> None:
         """`asked_for` by a person; None: as many as the drain was started with. More begin at once, fewer leave when free.
 
-        Slots that found nothing to do are gone, and come back only with another number.
+        Slots that found nothing to do are gone, and come back with another number, or with `refill`.
         """
         wanted = self._default if asked_for is None else asked_for
         if self._is_fixed or wanted == self._wanted:
             return
         self._wanted = wanted
-        while self._open < wanted:
+        self.refill()
+
+    def refill(self) -> None:
+        """There is work again: a run that was paused goes on."""
+        while self._open < self._wanted:
             self._start()
 
     @property

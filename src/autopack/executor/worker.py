@@ -190,6 +190,7 @@ class Worker:
             if answer.claim is not None:
                 batch.drained.idle = None  # where another slot found nothing to do, there is more by now
                 slots.resize(answer.claim.run.concurrency)
+                slots.refill()
                 answer = await self._run_and_finish(answer.claim, batch, slots)
                 if (idle := _end_of_one(batch)) is None:
                     continue

@@ -37,10 +37,17 @@ from autopack.domain.phases import (
 )
 from autopack.domain.plan import PhasePlan, Plan, TierPlan, problems
 from autopack.domain.storable import MAX_INTEGER, MAX_TOKENS, reject_unstorable
+from autopack.domain.visible import harmless
 
 
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
+
+
+def _one_line(text: str) -> str:
+    if "\n" in text or "\t" in text or harmless(text) != text:
+        raise ValueError("must be one line, without control characters")
+    return text
 
 
 def _no_boolean(value: Any) -> Any:
@@ -65,14 +72,20 @@ _SHOWN = 20
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARS), AfterValidator(_nfc)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_nfc)]
 WorkerName = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_nfc)]
-PersonName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_nfc)]
+PersonName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    AfterValidator(_nfc),
+    AfterValidator(_one_line),
+    Field(json_schema_extra={"pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$"}),
+]
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN), AfterValidator(_ref_safe)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_nfc)]
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 Count = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400)]
-Dollars = Annotated[float, Field(strict=True, gt=0)]
+Dollars = Annotated[float, Field(strict=True, ge=1e-6, le=1e12)]
 Flag = Annotated[bool, Field(strict=True)]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16,64}$")]
@@ -317,9 +330,12 @@ _CHANGES: TypeAdapter[tuple[_ChangeBody, ...]] = TypeAdapter(
 _HOLDS: TypeAdapter[tuple[str, ...]] = TypeAdapter(Holds)
 
 
+_Request = Annotated[CallRequest, BeforeValidator(_no_boolean_numbers), AfterValidator(_plausible_call)]
+
+
 class ReserveBody(Body):
     lease_token: Token
-    request: Annotated[CallRequest, BeforeValidator(_no_boolean_numbers), AfterValidator(_plausible_call)]
+    request: _Request
 
 
 class SettleBody(Body):
@@ -365,8 +381,11 @@ class LostBody(Body):
 
 
 class BudgetBody(Body):
+    """`request` is the one that was refused: whether it still does not fit is asked again. Without it `reason` is believed."""
+
     lease_token: Token
     reason: Text
+    request: _Request | None = None
 
 
 class ActorBody(Body):

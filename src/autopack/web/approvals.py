@@ -1,10 +1,10 @@
 """The inbox: what waits for a person's word, with the diff that it is about."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from markupsafe import Markup
@@ -20,9 +20,10 @@ from autopack.domain.phases import Approval
 from autopack.errors import AutopackError, Conflict, InvalidInput, NotFound
 from autopack.schemas import DecideBody, Id
 from autopack.web import diffs, who
-from autopack.web.forms import Form, FormDep, back, chosen, is_id
+from autopack.web.filters import chosen, id_of
+from autopack.web.forms import Form, FormDep, back
 from autopack.web.live import Part, Shown, follow, stream_url
-from autopack.web.rendering import page, render
+from autopack.web.rendering import command, page, render
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
 STATUSES = ("pending", "approved", "rejected", "expired", "used", "void")
@@ -31,26 +32,9 @@ _MOST_LINES = 600
 _METHOD_CHARS = 40
 
 
-@router.get("/approvals")
-def show(request: Request, database: DatabaseDep, clock: ClockDep) -> HTMLResponse:
+async def _reader(request: Request, database: DatabaseDep, clock: ClockDep) -> Callable[[], Shown]:
     query = request.query_params
-    live = _reader(database, clock, query)()
-    return page(
-        request, "approvals.html", live=live, statuses=STATUSES, wanted=query.get("status", "pending"),
-        run=query.get("run", ""), stream=stream_url("/ui/stream/approvals", live, status=query.get("status"), run=query.get("run")),
-        by=who.of(request),
-    )  # fmt: skip
-
-
-@router.get("/stream/approvals", response_class=EventSourceResponse)
-async def stream(request: Request, database: DatabaseDep, clock: ClockDep) -> AsyncIterator[ServerSentEvent]:
-    async for event in follow(request, _reader(database, clock, request.query_params)):
-        yield event
-
-
-def _reader(database: Database, clock: Clock, query: Mapping[str, str]) -> Callable[[], Shown]:
-    status = chosen(query, "status", STATUSES) or "pending"
-    run_id = query["run"] if is_id(query.get("run", "")) else None
+    status, run_id = chosen(query, "status", STATUSES) or "pending", id_of(query, "run")
 
     def read() -> Shown:
         with database.transaction() as session:
@@ -70,11 +54,36 @@ def _reader(database: Database, clock: Clock, query: Mapping[str, str]) -> Calla
     return read
 
 
+_ReaderDep = Annotated[Callable[[], Shown], Depends(_reader)]
+
+
+@router.get("/approvals")
+def show(request: Request, read: _ReaderDep) -> HTMLResponse:
+    query, live = request.query_params, read()
+    return page(
+        request, "approvals.html", live=live, statuses=STATUSES, wanted=query.get("status", "pending"),
+        run=query.get("run", ""), stream=stream_url("/ui/stream/approvals", live, status=query.get("status"), run=query.get("run")),
+        by=who.of(request),
+    )  # fmt: skip
+
+
+@router.get("/stream/approvals", response_class=EventSourceResponse)
+async def stream(request: Request, read: _ReaderDep) -> AsyncIterator[ServerSentEvent]:
+    async for event in follow(request, read):
+        yield event
+
+
 @lru_cache(maxsize=128)
 def _request(request: Approval) -> Markup:
-    return render(
-        "approvals/request.html", request=request, lines=diffs.lines(request.diff, _MOST_LINES),
-    )  # fmt: skip
+    return render("approvals/request.html", **_told(request, _MOST_LINES))
+
+
+def _told(request: Approval, most: int) -> dict[str, Any]:
+    whole, diff = command("autopack", "approvals", "show", request.approval_id), request.diff.rstrip("\n")
+    return {
+        "request": request, "whole": whole, "lines": diffs.lines(diff, whole, most), "left_out": diffs.left_out(diff, most),
+        "by_itself": most == diffs.MOST_LINES,
+    }  # fmt: skip
 
 
 @router.post("/approvals/decide")
@@ -129,10 +138,10 @@ def _decide(
 def one(
     request: Request, approval_id: Annotated[Id, Path()], database: DatabaseDep, clock: ClockDep
 ) -> HTMLResponse:
-    """One request with its whole diff."""
+    """One request with its whole diff, or as much of it as a page shows."""
     with database.transaction() as session:
         found = approvals.get(session, approval_id, now=clock.now())
     return page(
-        request, "approval.html", request=found, lines=diffs.lines(found.diff), by=who.of(request),
+        request, "approval.html", **_told(found, diffs.MOST_LINES), by=who.of(request),
         back=f"/ui/approvals/{approval_id}",
     )  # fmt: skip

@@ -1,7 +1,6 @@
 """What a form sent, as strict as a body of the API, and the answer to it: back to a page, which says what was done."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from autopack.api.deps import OriginDep
 from autopack.errors import InvalidInput, UsageError
-from autopack.schemas import ID_PATTERN, validation_detail
+from autopack.schemas import validation_detail
 from autopack.web import who
 
 _MOST_FIELDS = 2000
@@ -82,13 +81,3 @@ def local(address: str) -> str | None:
     """The address, if it is a page of this server: a form may not send a person anywhere else."""
     plain = address.startswith("/ui/") and address.isascii() and address.isprintable() and "\\" not in address
     return address if plain and ".." not in urlsplit(address).path else None
-
-
-def is_id(text: str) -> bool:
-    return re.fullmatch(ID_PATTERN, text) is not None
-
-
-def chosen(query: Mapping[str, str], name: str, allowed: Sequence[str]) -> str | None:
-    """A filter of the address; what is not among `allowed` is as if it were not there."""
-    given = query.get(name, "")
-    return given if given in allowed else None

@@ -8,6 +8,8 @@ from typing import Any
 import anyio
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 
 from autopack.web import (
@@ -35,10 +37,17 @@ def install(app: FastAPI) -> None:
     app.add_middleware(headers.PageHeaders)
     errors.install(app)
     app.router.lifespan_context = _with_pulse(app, app.router.lifespan_context)
-    app.add_api_route("/", _home, include_in_schema=False)
+    app.add_api_route("/", _home, methods=["GET", "HEAD"], include_in_schema=False)
     for part in PARTS:
-        app.router.routes.extend(part.router.routes)
+        app.router.routes.extend(map(_with_head, part.router.routes))
     app.mount("/ui/static", StaticFiles(directory=STATIC), name="static")
+
+
+def _with_head(route: BaseRoute) -> BaseRoute:
+    """What is looked at answers HEAD, too: the server leaves the body out. A stream has no end, and no head."""
+    if isinstance(route, APIRoute) and "GET" in (route.methods or ()) and "/stream/" not in route.path:
+        route.methods = {*(route.methods or ()), "HEAD"}
+    return route
 
 
 async def _home() -> RedirectResponse:

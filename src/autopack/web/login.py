@@ -1,12 +1,11 @@
 """From another machine a browser needs the server's key, as everybody does: it is typed in once, and not kept."""
 
-import hmac
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from autopack.api.guard import PAGE_COOKIE, Access, page_token
+from autopack.api.guard import PAGE_COOKIE, Access, is_key, page_token
 from autopack.errors import Unauthorized
 from autopack.web import who
 from autopack.web.forms import FormDep, back
@@ -28,7 +27,7 @@ def login(request: Request, given: FormDep) -> Response:
     access: Access = request.app.state.access
     if access.api_key is None:
         raise Unauthorized("this server has no key: set AUTOPACK_API_KEY where it runs")
-    if not hmac.compare_digest(given.get("key").encode(), access.api_key.encode()):
+    if not is_key(given.get("key"), access.api_key, request.scope):
         return RedirectResponse("/ui/login?failed=true", 303)
     answer = RedirectResponse("/ui/runs?done=logged_in", 303)
     answer.set_cookie(
@@ -49,5 +48,6 @@ def logout() -> RedirectResponse:
 def name(given: FormDep) -> RedirectResponse:
     """Remembers who decides here; nothing is proved by it, and the key is what lets somebody in."""
     answer = back(given, "/ui/runs", "named")
-    who.remember(answer, given.get("by"))
+    if not given.get("by"):  # a name that was given is remembered already
+        who.remember(answer, "")
     return answer

@@ -126,7 +126,10 @@ def _shown(look: _Look, *, attempt: int | None, tail: int) -> Shown:
 
 
 def _diff_lines(diff: PhaseDiff | None) -> list[tuple[str, str]]:
-    return diffs.lines(diff.diff.rstrip("\n")) if diff is not None and diff.diff else []
+    if diff is None or not diff.diff:
+        return []
+    whole = command("autopack", "phase", "diff", diff.run_id, diff.phase_id, "--attempt", diff.attempt or "")
+    return diffs.lines(diff.diff.rstrip("\n"), whole)
 
 
 def _address(phase: Phase, attempt: int | None) -> str:

@@ -59,9 +59,6 @@ class Pulse:
             self._streams[browser] -= 1
             self._streams += Counter()  # forgets those that are at zero
 
-    def open_streams(self) -> int:
-        return self._streams.total()
-
     async def changed(self, version: int) -> bool:
         """Waits for something newer than `version`. False where the server stops instead."""
         while self.version == version and not self.closing.is_set():

@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import autopack
-from autopack.domain.looks.words import process, span
-from autopack.domain.money import spelled
+from autopack.domain import money
+from autopack.domain.looks import progress
+from autopack.domain.looks.words import process, span, spoken
 from autopack.web import flash, who
 
 NAV = (
@@ -37,10 +38,10 @@ def environment() -> Environment:
         "tokens": tokens,
         "usd": usd,
         "lasted": lasted,
-        "words": words,
+        "words": spoken,
         "worker": process,
     }
-    made.globals |= {"command": command, "nav": NAV, "version": autopack.__version__}
+    made.globals |= {"command": command, "nav": NAV, "progress": progress, "version": autopack.__version__}
     return made
 
 
@@ -84,10 +85,7 @@ def tokens(number: float | None) -> str:
 
 
 def usd(amount: float | None) -> str:
-    """To the cent, or as fine as it takes to show that it is not nothing."""
-    if amount is None:
-        return "unknown"
-    return f"${amount:,.2f}" if amount == 0 or abs(amount) >= 0.005 else f"${spelled(amount)}"
+    return "unknown" if amount is None else money.short(amount)
 
 
 def lasted(length: timedelta | float | None) -> str:
@@ -95,8 +93,3 @@ def lasted(length: timedelta | float | None) -> str:
     if length is None:
         return "–"
     return span(length if isinstance(length, timedelta) else timedelta(seconds=length))
-
-
-def words(name: str) -> str:
-    """A state or a kind as a person says it."""
-    return "waits for you" if name == "GATE" else name.removeprefix("DONE_").replace("_", " ").lower()

@@ -13,14 +13,14 @@ from markupsafe import Markup
 from autopack.api.deps import ClockDep, DatabaseDep
 from autopack.clock import Clock
 from autopack.db import runs
-from autopack.db.engine import Database
 from autopack.db.pages import run_board
 from autopack.db.pages.run_board import Board, PhaseLine
+from autopack.domain import event_words
 from autopack.domain.lifecycle import DONE_STATES, REQUEUEABLE, SKIPPABLE
 from autopack.domain.phases import CAP_CAUSES, PhaseState, RunState
 from autopack.schemas import Id
 from autopack.web import timeline
-from autopack.web.forms import chosen
+from autopack.web.filters import chosen, place_of, text_of
 from autopack.web.live import Part, Shown, follow, stream_url
 from autopack.web.rendering import page, render
 
@@ -30,10 +30,31 @@ _CHOOSABLE = REQUEUEABLE | SKIPPABLE
 _TO_PAUSE_AFTER = frozenset({PhaseState.QUEUED, PhaseState.EXECUTING, PhaseState.GATE})
 
 
-@router.get("/runs/{run_id}")
-def show(request: Request, run_id: RunId, database: DatabaseDep, clock: ClockDep) -> HTMLResponse:
+async def _reader(
+    request: Request, run_id: RunId, database: DatabaseDep, clock: ClockDep
+) -> Callable[[], tuple[Board, Shown]]:
     query = request.query_params
-    board, live = _reader(database, clock, run_id, query)()
+    state, after = chosen(query, "state", list(PhaseState)), place_of(query, "after")
+    text = text_of(query, "q")
+
+    def read() -> tuple[Board, Shown]:
+        with database.transaction() as session:
+            board = run_board.read(
+                session, run_id, now=clock.now(), state=PhaseState(state) if state else None, text=text,
+                after=-1 if after is None else after,
+            )  # fmt: skip
+        return board, Shown(parts=_parts(board, clock, query), event_id=board.event_id)
+
+    return read
+
+
+_ReaderDep = Annotated[Callable[[], tuple[Board, Shown]], Depends(_reader)]
+
+
+@router.get("/runs/{run_id}")
+def show(request: Request, run_id: RunId, read: _ReaderDep) -> HTMLResponse:
+    query = request.query_params
+    board, live = read()
     again = {name: query.get(name) for name in ("state", "q", "after")}
     return page(
         request, "run.html", live=live, stream=stream_url(f"/ui/stream/runs/{run_id}", live, **again), run_id=run_id,
@@ -42,40 +63,20 @@ def show(request: Request, run_id: RunId, database: DatabaseDep, clock: ClockDep
     )  # fmt: skip
 
 
-async def _there(run_id: RunId, database: DatabaseDep) -> str:
+async def _there(run_id: RunId, database: DatabaseDep) -> None:
     """404 while that can still be said: a stream that has begun can only end."""
 
-    def look() -> str:
+    def look() -> None:
         with database.transaction() as session:
-            return runs.row(session, run_id).id
+            runs.row(session, run_id)
 
-    return await anyio.to_thread.run_sync(look)
+    await anyio.to_thread.run_sync(look)
 
 
-@router.get("/stream/runs/{run_id}", response_class=EventSourceResponse)
-async def stream(
-    request: Request, run_id: Annotated[str, Depends(_there)], database: DatabaseDep, clock: ClockDep
-) -> AsyncIterator[ServerSentEvent]:
-    read = _reader(database, clock, run_id, request.query_params)
+@router.get("/stream/runs/{run_id}", response_class=EventSourceResponse, dependencies=[Depends(_there)])
+async def stream(request: Request, read: _ReaderDep) -> AsyncIterator[ServerSentEvent]:
     async for event in follow(request, lambda: read()[1]):
         yield event
-
-
-def _reader(
-    database: Database, clock: Clock, run_id: str, query: Mapping[str, str]
-) -> Callable[[], tuple[Board, Shown]]:
-    state = chosen(query, "state", list(PhaseState))
-    text, after = query.get("q", "").strip()[:200], query.get("after", "")
-
-    def read() -> tuple[Board, Shown]:
-        with database.transaction() as session:
-            board = run_board.read(
-                session, run_id, now=clock.now(), state=PhaseState(state) if state else None, text=text,
-                after=int(after) if after.isdecimal() and len(after) < 10 else -1,
-            )  # fmt: skip
-        return board, Shown(parts=_parts(board, clock, query), event_id=board.event_id)
-
-    return read
 
 
 def _parts(board: Board, clock: Clock, query: Mapping[str, str]) -> list[Part]:
@@ -94,7 +95,7 @@ def _parts(board: Board, clock: Clock, query: Mapping[str, str]) -> list[Part]:
         Part(id="phases", rows=_rows(board, address)),
         Part(id="further", html=render("run/further.html", query=dict(query), **given)),
         Part(id="timeline", html=render("run/timeline.html", lines=timeline.lines(board.tries, now))),
-        Part(id="events", html=render("run/events.html", **given)),
+        Part(id="events", html=render("run/events.html", told=event_words, **given)),
     ]
 
 

@@ -1,5 +1,6 @@
 """What a person does about a run and its phases: forms that change something, and lead back to where they were."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -10,14 +11,16 @@ from autopack.api.deps import ClockDep, DatabaseDep
 from autopack.db import phases, runs
 from autopack.db.pages.run_board import failed
 from autopack.domain.control import CHANGEABLE, PhaseAction
-from autopack.errors import InvalidInput
+from autopack.errors import Conflict, InvalidInput
 from autopack.schemas import ActorBody, Id
 from autopack.schemas.control import MAX_AT_ONCE, PauseAfterBody, PhaseActionsBody, RunChangesBody
 from autopack.web.forms import FormDep, back
 
 router = APIRouter(prefix="/ui/runs/{run_id}", include_in_schema=False)
 RunId = Annotated[Id, Path()]
-_NUMBERS = {"cost_cap_usd": float}
+_NUMBERS: dict[str, tuple[Callable[[str], float], str]] = {
+    "cost_cap_usd": (float, r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
+}
 _DONE = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
 _CHANGES: dict[str, Callable[..., None]] = {"pause": runs.pause, "resume": runs.resume, "cancel": runs.cancel}
 
@@ -27,7 +30,8 @@ def act(run_id: RunId, given: FormDep, database: DatabaseDep, clock: ClockDep) -
     """The same word about the phases that were chosen, or about all that failed: each by itself."""
     with database.transaction() as session:
         runs.row(session, run_id)
-        wanted = failed(session, run_id, limit=MAX_AT_ONCE) if given.get("failed") else given.all("phase")
+        shown = given.get("failed")
+        wanted = _as_shown(failed(session, run_id, limit=MAX_AT_ONCE), shown) if shown else given.all("phase")
         if not wanted:
             return back(given, f"/ui/runs/{run_id}", "nothing")
         body = given.body(
@@ -45,6 +49,15 @@ def act(run_id: RunId, given: FormDep, database: DatabaseDep, clock: ClockDep) -
     done = sum(each.done for each in acted)
     code = "requeued" if body.action is PhaseAction.REQUEUE else "skipped"
     return back(given, f"/ui/runs/{run_id}", code if done else "", n=done, refused=len(acted) - done)
+
+
+def _as_shown(found: list[str], shown: str) -> list[str]:
+    """All that failed. Raises Conflict where they are not as many as the person saw."""
+    if shown.isdecimal() and min(int(shown[:9]), MAX_AT_ONCE) == len(found):
+        return found
+    raise Conflict(
+        f"{len(found)} failed by now, which is not what the page showed; look at them, then say it again. Nothing was changed"
+    )
 
 
 @router.post("/phases/{phase_id}/pause-after")
@@ -83,10 +96,10 @@ def change(run_id: RunId, given: FormDep, database: DatabaseDep, clock: ClockDep
 def _value(name: str, text: str) -> Any:
     if not text or name == "builder_model":
         return text or None
-    try:
-        return _NUMBERS.get(name, int)(text)
-    except ValueError:
-        raise InvalidInput(f"{name.replace('_', ' ')} is not a number; nothing was changed") from None
+    kind, digits = _NUMBERS.get(name, (int, r"-?[0-9]{1,19}"))
+    if re.fullmatch(digits, text) is None:
+        raise InvalidInput(f"{name.replace('_', ' ')} is not a number; nothing was changed")
+    return kind(text)
 
 
 @router.post("/{what}")

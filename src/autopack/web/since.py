@@ -81,7 +81,8 @@ def _reader(database: Database, clock: Clock, since: datetime, until: datetime |
         with database.transaction() as session:
             event_id = last_event(session)
             found = digest.digest(session, since=since, until=until, now=clock.now())
-        cli = command("autopack", "report", "--since", f"{since:%Y-%m-%dT%H:%M:%SZ}")
+        to = ("--until", f"{until:%Y-%m-%dT%H:%M:%SZ}") if until else ()
+        cli = command("autopack", "report", "--since", f"{since:%Y-%m-%dT%H:%M:%SZ}", *to)
         html = render("since/digest.html", digest=found, figures=figures, told=event_words, cli=cli)
         return Shown(parts=[Part(id="digest", html=html)], event_id=event_id)
 

@@ -9,11 +9,12 @@ from autopack.db.apart import refuse_not_apart
 from autopack.db.health import (
     Integrity,
     integrity,
+    is_damaged_one_of_ours,
     journal_in_force,
     may_change_schema,
     server_version,
 )
-from autopack.db.identity import open_database, read_identity
+from autopack.db.identity import MIGRATE, open_database, read_identity
 from autopack.db.location import Location, locate
 from autopack.db.unfinished import unfinished
 from autopack.domain.doctor import SKEW, Finding, bad, judge_disk, note, ok
@@ -45,7 +46,7 @@ def _opened(choice: DatabaseChoice, location: Location) -> list[Finding]:
             more = journal_in_force(session) if location.path else f"PostgreSQL {server_version(session)}"
             unfused = location.path is None and may_change_schema(session)
     except AutopackError as error:
-        return [bad("database", str(error), _remedy(location))]
+        return [bad("database", str(error), _remedy(location, str(error)))]
     detail = f"{about.database_id} at revision {about.revision}, epoch {about.epoch}, {more}"
     if location.path is None:
         found = [ok("database", detail)]
@@ -58,11 +59,13 @@ def _opened(choice: DatabaseChoice, location: Location) -> list[Finding]:
     return _judged(integrity(location.path), location.path, detail)
 
 
-def _remedy(location: Location) -> str:
-    """The refusal itself says what to do; of a damaged file more can be said."""
-    if location.path is not None and location.path.is_file() and integrity(location.path).damage:
-        return f"autopack restore BACKUP --to sqlite:///{location.path} --replace"
-    return "autopack migrate, where this is the right one"
+def _remedy(location: Location, refusal: str) -> str | None:
+    """The refusal itself says what to do; of a damaged file more can be said. What is another program's is left alone."""
+    if MIGRATE in refusal:
+        return "autopack migrate, where this is the right one"
+    if location.path is not None and location.path.is_file() and is_damaged_one_of_ours(location.path):
+        return f"autopack restore BACKUP --to sqlite:///{location.path} --replace, where this is the file you meant"
+    return None
 
 
 def _judged(found: Integrity, path: Path, detail: str) -> list[Finding]:

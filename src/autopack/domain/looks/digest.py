@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from autopack.domain.looks import stops
 from autopack.domain.looks.stops import Pause
-from autopack.domain.looks.words import command, count, first_line, span
+from autopack.domain.looks.words import command, count, first_line, span, spoken
 from autopack.domain.phases import Event, FailureKind, PhaseState, Run, RunState
 from autopack.domain.usage import Cost, Tokens, UsageTotal
 from autopack.errors import InvalidInput
@@ -179,5 +179,5 @@ def stalled(run_id: str, due: int, lost: int) -> NeedsYou:
 
 
 def _kind(phase: PhaseEnded) -> str:
-    kind = phase.failure_kind.value if phase.failure_kind else "no kind given"
+    kind = spoken(phase.failure_kind or "no kind given")
     return f"{kind}: {phase.reason}" if phase.reason else kind

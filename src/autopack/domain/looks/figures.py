@@ -2,7 +2,7 @@
 
 from autopack.domain import money
 from autopack.domain.looks.digest import Digest, RunDigest, Spent
-from autopack.domain.looks.words import count
+from autopack.domain.looks.words import count, spoken
 
 
 def tokens(spent: Spent) -> str:
@@ -16,14 +16,15 @@ def dollars(spent: Spent) -> str:
     known, unknown = spent.cost.known_usd, spent.cost.unknown_calls
     if known is None:
         return "unknown"
-    return f"{money.spelled(known)} USD{_and_unknown(unknown)}"
+    return f"{money.short(known)}{_and_unknown(unknown)}"
 
 
 def states(run: RunDigest) -> str:
     """What the run was, and what it has become."""
+    now = spoken(run.state)
     if run.state_before is None:
-        return f"new, {run.state}"
-    return str(run.state) if run.state_before == run.state else f"{run.state_before} -> {run.state}"
+        return f"new, {now}"
+    return now if run.state_before == run.state else f"{spoken(run.state_before)} -> {now}"
 
 
 def headline(found: Digest) -> str:

@@ -1,5 +1,6 @@
 """How much of a run is still to come: the estimator says how phases compare, finished ones how much that was. Pure."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -43,11 +44,48 @@ class Outlook:
     """What the figures were made from, in words."""
 
 
+def rounds(tier_of: Mapping[str, int], waits_for: Collection[tuple[str, str]], lanes: int) -> int:
+    """How many times a phase is waited for, when that many work at once: tiers come one after the other, and in each
+    neither the lanes nor the longest chain of dependencies can be shortened. At least: who waits for whom may add more.
+
+    `tier_of` is of the open phases, `waits_for` has pairs (phase, what it depends on).
+    """
+    sizes: dict[int, int] = {}
+    for tier in tier_of.values():
+        sizes[tier] = sizes.get(tier, 0) + 1
+    chains = _chains(tier_of, waits_for)
+    return sum(max(-(-size // lanes), chains.get(tier, 1)) for tier, size in sizes.items())
+
+
+def _chains(tier_of: Mapping[str, int], waits_for: Collection[tuple[str, str]]) -> dict[int, int]:
+    """By tier the longest chain: each phase is looked at when all that it waits for have been."""
+    after: dict[str, list[str]] = {}
+    unmet: dict[str, int] = {}
+    for phase_id, wanted in waits_for:
+        if wanted in tier_of and tier_of.get(phase_id) == tier_of[wanted]:
+            after.setdefault(wanted, []).append(phase_id)
+            unmet[phase_id] = unmet.get(phase_id, 0) + 1
+    length = {phase_id: 1 for phase_id in after if phase_id not in unmet}
+    longest: dict[int, int] = {}
+    ready = list(length)
+    while ready:
+        phase_id = ready.pop()
+        tier = tier_of[phase_id]
+        longest[tier] = max(longest.get(tier, 1), length[phase_id])
+        for follower in after.get(phase_id, ()):
+            length[follower] = max(length.get(follower, 1), length[phase_id] + 1)
+            unmet[follower] -= 1
+            if not unmet[follower]:
+                ready.append(follower)
+    return longest
+
+
 def look_ahead(
-    run_id: str, *, phases_open: int, weight: float, mine: Past, others: Past, my_price: Price, other_price: Price,
+    run_id: str, *, tier_of: Mapping[str, int], waits_for: Collection[tuple[str, str]], weight: float, mine: Past, others: Past, my_price: Price, other_price: Price,
     concurrency: int,
 ) -> Outlook:  # fmt: skip
-    """`weight` is of the open phases; `mine` is of this run's finished ones, `others` of the last of all runs."""
+    """`tier_of` and `weight` are of the open phases, `waits_for` says which depends on which; `mine` is of this run's finished ones, `others` of the last of all runs."""
+    phases_open = len(tier_of)
     if not phases_open:
         return Outlook(
             run_id=run_id, phases_open=0, tokens_expected=0, cost_expected_usd=0.0, seconds_left=0.0,
@@ -56,7 +94,7 @@ def look_ahead(
     past, whose = _first_that_tells(mine, others)
     tokens = weight if past is None else weight * past.tokens / past.weight
     lanes = max(1, min(concurrency, phases_open))
-    seconds, time_basis = _time(mine, others, phases_open, lanes)
+    seconds, time_basis = _time(mine, others, rounds(tier_of, waits_for, lanes), lanes)
     cost, cost_basis = _cost(tokens, my_price, other_price)
     if past is None:
         told = (
@@ -81,14 +119,17 @@ def _first_that_tells(mine: Past, others: Past) -> tuple[Past | None, str]:
     return None, ""
 
 
-def _time(mine: Past, others: Past, open_phases: int, lanes: int) -> tuple[float | None, str]:
+def _time(mine: Past, others: Past, in_a_row: int, lanes: int) -> tuple[float | None, str]:
     past, whose = (mine, "of this run") if mine.timed_phases else (others, "of all runs")
     if not past.timed_phases:
         return None, "time: unknown, no phase has finished yet"
     each = past.time.total_seconds() / past.timed_phases
     pace = f"{each:.1f} s" if each < 10 else span(timedelta(seconds=each))
-    told = f"time: {pace} a phase, from {count(past.timed_phases, 'finished phase')} {whose}, {lanes} at once"
-    return round(each * open_phases / lanes, 1), told
+    told = (
+        f"time: {pace} a phase, from {count(past.timed_phases, 'finished phase')} {whose}, {lanes} at once"
+        f" where tiers and dependencies allow it: {in_a_row} in a row at the least"
+    )
+    return round(each * in_a_row, 1), told
 
 
 def _cost(tokens: float, mine: Price, others: Price) -> tuple[float | None, str]:

@@ -1,16 +1,20 @@
 """Why a run does not move, phase by phase, and the command that helps. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from autopack.domain.lifecycle import DONE_STATES
 from autopack.domain.looks import stops
 from autopack.domain.looks.stops import Pause
-from autopack.domain.looks.words import at, command, count, first_line, process, span
+from autopack.domain.looks.words import at, command, count, first_line, process, span, spoken
 from autopack.domain.looks.workers import Lease
 from autopack.domain.phases import FailureKind, PhaseState, Run, RunState
+
+_TAKEN_SOON = "is due, and is taken when a slot is free"
+_NOBODY_DRAINS = "is due, and nothing drains this run"
+WORKER_GONE = "its worker is gone; any drain takes it back"
 
 
 class Hold(StrEnum):
@@ -112,6 +116,31 @@ def explain(found: Situation, now: datetime) -> Why:
     )  # fmt: skip
 
 
+def without_workers(found: Why, gone: Collection[str], *, alive: int) -> Why:
+    """As it is where the workers of the phases `gone` are known to have ended, though their leases have not yet."""
+    if not gone:
+        return found
+    drain = command("drain", "--run-id", found.run_id)
+    told = "its worker is gone" if len(gone) == 1 else "their workers are gone"
+    told = f"{count(len(gone), 'phase')} {_are(len(gone))} marked as being worked on, but {told}; any drain takes the work back."
+    goes_on = found.state not in DONE_STATES and found.state is not RunState.PAUSED
+    phases = tuple(
+        _without_worker(each, gone, drain, alive=alive > 0 or not goes_on) for each in found.phases
+    )
+    if alive or not goes_on:
+        return replace(found, moves=alive > 0, text=f"{found.text} But {told}", phases=phases)
+    text = " ".join(filter(None, [f"Nothing moves: {told}", _needs_a_person(found.counts)]))
+    return replace(found, moves=False, text=text, do=(drain, *found.do), phases=phases)
+
+
+def _without_worker(phase: PhaseWhy, gone: Collection[str], drain: str, *, alive: bool) -> PhaseWhy:
+    if phase.phase_id in gone:
+        return replace(phase, text=WORKER_GONE, do=(drain,))
+    if alive or not phase.text.startswith(_TAKEN_SOON):
+        return phase
+    return replace(phase, text=phase.text.replace(_TAKEN_SOON, _NOBODY_DRAINS, 1), do=(drain,))
+
+
 def _of_run(found: Situation, now: datetime) -> tuple[str, tuple[str, ...]]:
     run = found.run
     if run.state in DONE_STATES:
@@ -122,7 +151,7 @@ def _of_run(found: Situation, now: datetime) -> tuple[str, tuple[str, ...]]:
             text += f" What is being worked on ({count(found.live_leases, 'phase')}) ends as it would."
         return text, do
     text, do = _under_way(found, now)
-    return " ".join(filter(None, [text, _needs_a_person(found)])), (*do, *_helps_a_person(found))
+    return " ".join(filter(None, [text, _needs_a_person(found.counts)])), (*do, *_helps_a_person(found))
 
 
 def _ended(found: Situation) -> tuple[str, tuple[str, ...]]:
@@ -159,8 +188,9 @@ def _under_way(found: Situation, now: datetime) -> tuple[str, tuple[str, ...]]:
     return "Nothing can move without a person.", ()
 
 
-def _needs_a_person(found: Situation) -> str:
-    waiting, failed = found.has(Hold.APPROVAL), found.has(Hold.FAILED)
+def _needs_a_person(counts: Mapping[Hold, int] | Mapping[str, int]) -> str:
+    by_name = {str(hold): number for hold, number in counts.items()}
+    waiting, failed = by_name.get(Hold.APPROVAL, 0), by_name.get(Hold.FAILED, 0)
     told = []
     if waiting:
         told.append(f"{count(waiting, 'phase')} {'waits' if waiting == 1 else 'wait'} for your approval")
@@ -190,8 +220,9 @@ _Told = tuple[str, tuple[str, ...]]
 
 def _failed(phase: HeldPhase, found: Situation, _now: datetime) -> _Told:
     why = first_line(phase.failure_reason)
-    return f"failed: {phase.failure_kind or 'no kind given'}{f': {why}' if why else ''}", _retry_or_skip(
-        found.run.run_id, phase.phase_id
+    return (
+        f"failed: {spoken(phase.failure_kind or 'no kind given')}{f': {why}' if why else ''}",
+        _retry_or_skip(found.run.run_id, phase.phase_id),
     )
 
 
@@ -224,16 +255,16 @@ def _executing(phase: HeldPhase, found: Situation, now: datetime) -> _Told:
 
 
 def _due(phase: HeldPhase, found: Situation, _now: datetime) -> _Told:
-    again = f" (tried before: {phase.failure_kind})" if phase.failure_kind else ""
+    again = f" (tried before: {spoken(phase.failure_kind)})" if phase.failure_kind else ""
     if found.run.state in DONE_STATES or found.run.state is RunState.PAUSED:
         return f"is due, but the run is {found.run.state}{again}", ()
     if found.live_leases:
-        return f"is due, and is taken when a slot is free{again}", ()
-    return f"is due, and nothing drains this run{again}", (command("drain", "--run-id", found.run.run_id),)
+        return f"{_TAKEN_SOON}{again}", ()
+    return f"{_NOBODY_DRAINS}{again}", (command("drain", "--run-id", found.run.run_id),)
 
 
 def _not_before(phase: HeldPhase, _found: Situation, now: datetime) -> _Told:
-    kind = f" after {phase.failure_kind}" if phase.failure_kind else ""
+    kind = f" after {spoken(phase.failure_kind)}" if phase.failure_kind else ""
     why = first_line(phase.failure_reason)
     until = at(phase.not_before, now) if phase.not_before else "a later time"
     return f"waits until {until}{kind}{f': {why}' if kind and why else ''}", ()
@@ -256,7 +287,7 @@ def _tier(_phase: HeldPhase, found: Situation, _now: datetime) -> _Told:
 
 
 def _cancelled(phase: HeldPhase, found: Situation, _now: datetime) -> _Told:
-    kind = f" ({phase.failure_kind})" if phase.failure_kind else ""
+    kind = f" ({spoken(phase.failure_kind)})" if phase.failure_kind else ""
     return f"was cancelled{kind}", _retry_or_skip(found.run.run_id, phase.phase_id)
 
 

@@ -49,6 +49,11 @@ def command(*words: str) -> str:
     return shlex.join(("autopack", *words))
 
 
+def spoken(name: str) -> str:
+    """A state or a kind as a person says it: "policy violation", "waiting for you"."""
+    return "waiting for you" if name == "GATE" else name.removeprefix("DONE_").replace("_", " ").lower()
+
+
 def process(worker: str) -> str:
     """A worker's name, which says where and when its process was started, as a person looks for it."""
     parts = worker.split("|")
