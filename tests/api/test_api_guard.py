@@ -317,7 +317,7 @@ async def test_a_server_whose_database_was_replaced_is_alive_and_not_ready(http:
     assert (await http.get("/health/live")).status_code == 200
     response = await http.get("/health/ready")
     assert response.status_code == 503
-    assert problem(response)["code"] == "database_refused"
+    assert problem(response)["code"] == "database_replaced"
     path.with_suffix(".moved").replace(path)
     assert (await http.get("/health/ready")).status_code == 200
 

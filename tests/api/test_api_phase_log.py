@@ -62,7 +62,7 @@ async def test_the_log_is_told_with_its_last_lines_and_what_is_being_done(client
     )
     last = await client.phase_log("r1", "p1", attempt=1, tail=3)
     assert [line.text for line in last.lines] == [
-        "no", "\ufffd[2Jreally", "attempt ended as FAILED, audit_rejected; the phase is QUEUED",
+        "no", "\ufffd[2Jreally", "attempt ended as FAILED, audit rejected; the phase is QUEUED",
     ]  # fmt: skip
     assert last.cut
     for read in (client.phase_log, client.phase_diff):

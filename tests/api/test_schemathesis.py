@@ -84,7 +84,7 @@ def _seed(database: Database) -> None:
 @pytest.mark.slow
 @schema.parametrize()
 @settings(
-    max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=5, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 def test_generated_requests_are_answered_as_the_file_says(case: Any, server: str) -> None:
     try:

@@ -53,7 +53,7 @@ def test_the_log_says_what_happened_and_how_to_see_more(shell, done):
         ["#1", "checks   the checks did not pass"],
         ["#1", "gate     gate: blocked: red"],
         ["#1", "gate       rule 'delete a file' (ask): a: delete a file: a person decides"],
-        ["#1", "event    attempt ended as FAILED, checks_failed; the phase is FAILED"],
+        ["#1", "event    attempt ended as FAILED, checks failed; the phase is FAILED"],
     ]
     short = shell("phase", "log", "r1", "p1", "--tail", "2", "--attempt", "1")
     assert short.out.splitlines() == log.out.splitlines()[-2:]

@@ -124,7 +124,7 @@ def test_the_log_tells_claim_call_checks_verdict_and_end_in_the_order_of_time(qu
         ("gate", "gate: blocked: red"),
         ("gate", "  rule 'out of scope' (refuse): b.py: not the phase's"),
         ("attempt", "a check failed"),
-        ("event", "attempt ended as FAILED, checks_failed; the phase is QUEUED"),
+        ("event", "attempt ended as FAILED, checks failed; the phase is QUEUED"),
     ]
     assert {line.attempt for line in log.lines} == {1}
     assert [line.at for line in log.lines] == sorted(line.at for line in log.lines)
@@ -144,7 +144,7 @@ def test_the_tail_is_of_the_newest_attempts_and_says_that_it_is_one(queue: Queue
         queue.finish(queue.claim(), AttemptOutcome.FAILED, **told)
     short = the_log(queue, tail=20)
     assert (len(short.lines), short.cut) == (20, True)
-    assert texts(short)[-1] == "attempt ended as FAILED, checks_failed; the phase is QUEUED"
+    assert texts(short)[-1] == "attempt ended as FAILED, checks failed; the phase is QUEUED"
     assert {line.attempt for line in short.lines} == {3}
     whole = the_log(queue, tail=2000)
     assert (whole.cut, whole.lines[-20:]) == (False, short.lines)
