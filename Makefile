@@ -30,7 +30,7 @@ demo: $(RUN_STAMP)
 
 ## make test      all tests
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal tests
+	@$(BIN)/python -m pytest -n 3 --dist worksteal tests
 
 ## make check     format, lint, types, tests: what CI runs
 check: $(DEV_STAMP)
